@@ -1,0 +1,27 @@
+"""How Sphinx builds these pages."""
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+# Only what is in this repository is documented here.
+os.environ["PGPLUGINS_DISABLE_AUTOLOAD"] = "1"
+
+project = "pgplugins"
+author = "The pgplugins authors"
+version = release = installed_version("pgplugins")
+
+extensions = [
+    "estimator_table",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"pgplugins {release}"
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+myst_heading_anchors = 3

@@ -1,0 +1,35 @@
+"""pgplugins: pluggable gradient estimators for Pyro.
+
+The map of the package: every public name is re-exported here, nothing is defined here.
+"""
+
+from importlib.metadata import version as _version
+
+from pgplugins.core.draw import Draw
+from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.distribution import WrappedDistribution, wrap
+from pgplugins.errors import PgpluginsError, PgpluginsWarning
+from pgplugins.functional import expectation, surrogate
+from pgplugins.infer.cost import cost
+from pgplugins.infer.elbo import ELBO
+from pgplugins.infer.expected_cost import ExpectedCost
+from pgplugins.plugins import available, estimator, hookimpl, register
+
+__all__ = [
+    "ELBO",
+    "Draw",
+    "Estimator",
+    "ExpectedCost",
+    "PgpluginsError",
+    "PgpluginsWarning",
+    "Traits",
+    "WrappedDistribution",
+    "available",
+    "cost",
+    "estimator",
+    "expectation",
+    "hookimpl",
+    "register",
+    "surrogate",
+    "wrap",
+]

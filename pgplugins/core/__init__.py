@@ -1,0 +1,1 @@
+"""Draw, correct, fold: the contract that every estimator and every front share."""

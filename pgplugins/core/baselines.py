@@ -1,0 +1,176 @@
+"""Baselines: what is subtracted from a cost before it meets the score.
+
+A baseline may be anything that has not seen the draw that it is subtracted from: then
+the score term's mean does not change, only its variance (Williams 1992; Greensmith et
+al. 2004). Each class here is read before it is updated.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from pgplugins.core.algebra import leave_one_out_mean, zero_valued
+from pgplugins.core.draw import Draw
+from pgplugins.core.parameters import parameters_of
+from pgplugins.errors import EstimatorError, ShapeError
+
+
+class Baseline(nn.Module, ABC):
+    """A guess of the cost at one site that has not seen the current draw."""
+
+    @abstractmethod
+    def forward(self, draw: Draw, cost: Tensor) -> Tensor | None:
+        """Return the guess, broadcastable to ``cost``; ``None`` stands for zero.
+
+        Args:
+            draw: The draw, one row.
+            cost: Detached, shape ``batch_shape`` (with further dimensions on the left,
+                if there are rows of other sites).
+        """
+
+    def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
+        """Return a zero-valued term that trains the guess's own parameters, if any."""
+        return None
+
+    def update(self, draw: Draw, cost: Tensor) -> None:
+        """Learn from ``cost``, after the guess was used."""
+
+
+class LeaveOneOut(Baseline):
+    """Mean cost of the other particles (Kool, van Hoof and Welling 2019, eq. 8)."""
+
+    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+        """Return the others' mean, shape of ``cost``.
+
+        Raises:
+            EstimatorError: There are fewer than two independent draws.
+        """
+        if draw.particle_dim is None or cost.shape[draw.particle_dim] < 2:
+            raise EstimatorError(
+                'baseline "leave_one_out" needs at least 2 independent draws side by '
+                "side and found 1. Write num_samples=2 or more, or num_particles=2 or "
+                'more with vectorize_particles=True, or baseline="moving_average".'
+            )
+        return leave_one_out_mean(cost, draw.particle_dim)
+
+
+class LeaveOneOutIfPossible(Baseline):
+    """Mean cost of the other particles where there are any, else zero."""
+
+    def forward(self, draw: Draw, cost: Tensor) -> Tensor | None:
+        """Return the others' mean, or ``None`` for a single particle."""
+        if draw.particle_dim is None or cost.shape[draw.particle_dim] < 2:
+            return None
+        return leave_one_out_mean(cost, draw.particle_dim)
+
+
+class MovingAverage(Baseline):
+    """Exponential average of past costs, pooled over particles and batch elements.
+
+    Args:
+        decay: Weight of the past at every update, in [0, 1).
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, decay: float = 0.9) -> None:
+        """Start without a past: the first guess is zero."""
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("total", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(()))
+
+    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+        """Return the average of past costs, a scalar."""
+        return (self.total / self.weight.clamp_min(1e-12)).to(cost)
+
+    def update(self, draw: Draw, cost: Tensor) -> None:
+        """Take the current costs into the average."""
+        mean = cost.mean().to(self.total)
+        self.total = self.decay * self.total + (1 - self.decay) * mean
+        self.weight = self.decay * self.weight + (1 - self.decay)
+
+
+class Given(Baseline):
+    """A tensor of guesses that the caller has made, such as a critic's values.
+
+    Its gradient is stopped: train it with a loss of your own.
+    """
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        """Keep the guesses."""
+        super().__init__()
+        self.register_buffer("value", value.detach(), persistent=False)
+
+    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+        """Return the guesses.
+
+        Raises:
+            ShapeError: They do not broadcast to the cost.
+        """
+        try:
+            fits = torch.broadcast_shapes(self.value.shape, cost.shape) == cost.shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise ShapeError(
+                f"The baseline has shape {tuple(self.value.shape)}, which does not "
+                f"broadcast to the costs' shape {tuple(cost.shape)}."
+            )
+        return self.value
+
+
+class Neural(Baseline):
+    """A network that guesses the cost from the site's distribution parameters.
+
+    The parameters are what the site's parents decided before the draw, so the guess has
+    not seen it (Mnih and Gregor 2014, section 2.3). The network is trained on the
+    squared error behind a detach barrier: neither loss reaches the other's parameters.
+
+    Args:
+        network: Maps ``(*batch_shape, features)`` to ``(*batch_shape, 1)``, where the
+            features are the site's parameters, flattened and joined. ``None`` makes one
+            with a hidden layer of 32 units when the first draw shows the size.
+    """
+
+    def __init__(self, network: nn.Module | None = None) -> None:
+        """Keep the network, or wait for the first draw to size one."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+        """Return the network's guess, detached, shape ``batch_shape``."""
+        return self._guess(draw, cost).detach()
+
+    def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor:
+        """Return the zero-valued squared error, shape of ``cost``."""
+        return zero_valued((cost - self._guess(draw, cost)) ** 2)
+
+    def _guess(self, draw: Draw, cost: Tensor) -> Tensor:
+        batch = len(draw.dist.batch_shape)
+        features = torch.cat(
+            [p.detach().flatten(batch) for p in _with_event(draw, batch)], -1
+        ).to(cost)
+        if self.network is None:
+            self.network = nn.Sequential(
+                nn.Linear(features.shape[-1], 32), nn.Tanh(), nn.Linear(32, 1)
+            ).to(cost)
+        guess: Tensor = self.network(features)
+        if guess.shape != (*features.shape[:-1], 1):
+            raise ShapeError(
+                f"The baseline network maps {tuple(features.shape)} to "
+                f"{tuple(guess.shape)}; it must return "
+                f"{(*features.shape[:-1], 1)}: one guess per batch element."
+            )
+        return guess.squeeze(-1)
+
+
+def _with_event(draw: Draw, batch: int) -> list[Tensor]:
+    values = parameters_of(draw.dist).values()
+    return [p.unsqueeze(-1) if p.dim() == batch else p for p in values]

@@ -1,0 +1,145 @@
+"""The contract: an estimator draws, then corrects."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pgplugins.core.draw import Draw
+from pgplugins.errors import InputError
+
+NEEDS = frozenset(
+    {
+        "rsample",
+        "log_prob",
+        "enumerate_support",
+        "differentiable_cost",
+        "relaxation",
+        "weak_derivative",
+        "coupling",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an estimator needs and what it promises.
+
+    Traits drive validation, error messages, the tables in the documentation, automatic
+    choice and which conformance checks apply.
+
+    Args:
+        unbiased: The expectation of the estimate is the gradient, for every cost that
+            meets ``needs``.
+        needs: What the distribution and the cost must offer, out of ``"rsample"``,
+            ``"log_prob"``, ``"enumerate_support"``, ``"differentiable_cost"``,
+            ``"relaxation"``, ``"weak_derivative"`` and ``"coupling"``.
+        independent_rows: The rows of one draw are independent of one another.
+        own_score: In an ELBO the direct gradient of a site's own log q has mean zero.
+            ``"drop"`` leaves it out, ``"keep"`` leaves it in.
+        order: 1, or ``"any"`` if higher derivatives are right as well.
+        cost_evaluations: How many evaluations of the cost one draw takes, or
+            ``"support"`` for one per point of the support.
+        pathwise: The value carries the whole gradient and ``gradient_term`` is ``None``
+            whatever the cost, so that no one need find the costs downstream.
+
+    Raises:
+        InputError: A field has a value that is not listed here.
+
+    Example:
+        >>> Traits(unbiased=True, needs=frozenset({"log_prob"})).order
+        1
+    """
+
+    unbiased: bool
+    needs: frozenset[str] = frozenset()
+    independent_rows: bool = True
+    own_score: Literal["keep", "drop"] = "keep"
+    order: int | Literal["any"] = 1
+    cost_evaluations: int | Literal["support"] = 1
+    pathwise: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that no part of the library knows."""
+        unknown = set(self.needs) - NEEDS
+        if unknown:
+            raise InputError(
+                f"Traits(needs=...) names {sorted(unknown)}; "
+                f"write some of {sorted(NEEDS)}."
+            )
+        if self.own_score not in ("keep", "drop"):
+            raise InputError(
+                f"Traits(own_score={self.own_score!r}): write 'keep' or 'drop'."
+            )
+        if self.order not in (1, "any"):
+            raise InputError(f"Traits(order={self.order!r}): write 1 or 'any'.")
+        evaluations = self.cost_evaluations
+        if evaluations != "support" and (
+            not isinstance(evaluations, int) or evaluations < 1
+        ):
+            raise InputError(
+                f"Traits(cost_evaluations={evaluations!r}): write a positive integer "
+                "or 'support'."
+            )
+
+    @property
+    def many_rows(self) -> bool:
+        """Whether one draw has more than one row."""
+        return self.cost_evaluations != 1
+
+
+class Estimator(nn.Module, ABC):
+    """Draws at a site, then corrects the gradient that autograd would give.
+
+    Subclasses set ``name`` and ``traits`` and are final: vary by composition. State
+    (moving averages, moments) lives in buffers, is read before it is updated, and has a
+    shape that depends on event and parameter shapes only. One instance holds the state
+    of one site.
+
+    Example:
+        >>> import torch
+        >>> class PlainScore(Estimator):
+        ...     name = "plain_score"
+        ...     traits = Traits(unbiased=True, needs=frozenset({"log_prob"}))
+        ...
+        ...     def draw(self, dist):
+        ...         return Draw(dist=dist, value=dist.sample().unsqueeze(0))
+        ...
+        ...     def gradient_term(self, draw, cost):
+        ...         return cost[0].detach() * draw.box[0]
+        >>> PlainScore().draw(torch.distributions.Normal(0.0, 1.0)).rows
+        1
+    """
+
+    name: ClassVar[str]
+    traits: ClassVar[Traits]
+
+    @abstractmethod
+    def draw(self, dist: Distribution) -> Draw:
+        """Draw rows from ``dist``: value ``(rows, *batch_shape, *event_shape)``."""
+
+    @abstractmethod
+    def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
+        """Return the part of the gradient that the rows' own paths do not carry.
+
+        Args:
+            draw: What :meth:`draw` returned.
+            cost: Shape ``(rows, *batch_shape)``; it may carry further dimensions (rows
+                of other sites) between the rows and the batch, so count from the right.
+
+        Returns:
+            A tensor of shape ``batch_shape`` (with those further dimensions, if any)
+            whose value is exactly zero and whose gradient, added to that of
+            ``sum_r weight_r * cost_r``, is the estimate; ``None`` if nothing is missing.
+        """
+
+    def update(self, draw: Draw, cost: Tensor) -> None:
+        """Learn from the past: called after ``gradient_term`` was built."""
+
+    def refusal(self, dist: Distribution) -> str | None:
+        """Say why this estimator cannot serve ``dist``, or ``None`` if it can."""
+        return None

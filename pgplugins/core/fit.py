@@ -1,0 +1,80 @@
+"""Whether an estimator can serve a distribution, and if not, why."""
+
+from __future__ import annotations
+
+from torch.distributions import Distribution, Independent
+
+from pgplugins.core.estimator import Estimator
+from pgplugins.errors import EstimatorError
+
+
+def describe(dist: Distribution) -> str:
+    """Name a distribution with what it wraps, such as ``Independent(Normal)``.
+
+    Example:
+        >>> from torch.distributions import Independent, Normal
+        >>> describe(Independent(Normal([0.0, 1.0], 1.0), 1))
+        'Independent(Normal)'
+    """
+    name = type(dist).__name__
+    base = getattr(dist, "base_dist", None)
+    return f"{name}({describe(base)})" if isinstance(base, Distribution) else name
+
+
+def element(dist: Distribution) -> Distribution:
+    """Return the distribution of one element of an event that ``to_event`` joined.
+
+    Example:
+        >>> from torch.distributions import Bernoulli, Independent
+        >>> element(Independent(Bernoulli([0.1, 0.2]), 1)).has_enumerate_support
+        True
+    """
+    while isinstance(dist, Independent):
+        dist = dist.base_dist
+    return dist
+
+
+def misfit(estimator: Estimator, dist: Distribution) -> str | None:
+    """Say what ``dist`` lacks that ``estimator`` needs; ``None`` if nothing.
+
+    Example:
+        >>> from torch.distributions import Bernoulli
+        >>> from pgplugins.estimators.reparameterized import Reparameterized
+        >>> misfit(Reparameterized(), Bernoulli(0.5))
+        'Bernoulli has no rsample'
+    """
+    needs = estimator.traits.needs
+    if "rsample" in needs and not dist.has_rsample:
+        return f"{describe(dist)} has no rsample"
+    if "enumerate_support" in needs and not element(dist).has_enumerate_support:
+        return f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
+    return estimator.refusal(dist)
+
+
+def require_fit(estimator: Estimator, dist: Distribution, where: str = "") -> None:
+    """Raise unless ``estimator`` can serve ``dist``.
+
+    Args:
+        estimator: The estimator that was asked for.
+        dist: The distribution that it is to draw from.
+        where: What the error says in front, such as ``"At site 'z': "``.
+
+    Raises:
+        EstimatorError: Naming the estimator, the distribution and what is missing.
+    """
+    reason = misfit(estimator, dist)
+    if reason is not None:
+        raise EstimatorError(
+            f"{where}estimator {estimator.name!r} does not fit: {reason}. "
+            f"Write {suggestion(dist)} instead."
+        )
+
+
+def suggestion(dist: Distribution) -> str:
+    """Name the built-in estimators that serve ``dist``."""
+    names = ["score_function"]
+    if dist.has_rsample:
+        names.insert(0, "reparameterized")
+    elif element(dist).has_enumerate_support:
+        names.insert(0, "enumerate")
+    return " or ".join(f'estimator="{n}"' for n in names)

@@ -1,0 +1,75 @@
+"""A pathwise gradient of a cost that has none is refused instead of returned as zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pgplugins.errors import FlatCostError
+
+
+def guard_flat_cost(
+    values: Sequence[Tensor], cost: Tensor, what: str, estimator: str
+) -> None:
+    """Refuse costs that differ between draws but have no gradient for any of them.
+
+    Steps, signs and rounding have a gradient of exactly zero almost everywhere, so a
+    pathwise estimator sees nothing of them (pyro#2277). Costs without a path to any
+    sample are refused at once; costs whose paths carry nothing but exact zeros, when
+    ``backward`` has reached all samples.
+
+    Args:
+        values: The attached draws of the program, one tensor per site.
+        cost: Their costs, one or more per draw.
+        what: What was drawn from, for the message.
+        estimator: The estimator, for the message.
+
+    Raises:
+        FlatCostError: Here, or from ``backward``.
+    """
+    attached = [v for v in values if v.requires_grad]
+    if not attached:
+        return
+    held = cost.detach()
+    low, high = held.aminmax()
+    rounding = 100 * torch.finfo(held.dtype).eps * held.abs().amax()
+    if bool(high - low <= rounding):
+        return
+    message = (
+        f"The cost differs between draws of {what}, but its gradient with respect to "
+        f'the sample is zero everywhere, so estimator "{estimator}" would return a '
+        "gradient of zero. Does the cost compare, round, or call .item() or .detach()? "
+        'Write estimator="score_function", which needs no gradient of the cost.'
+    )
+    if not _reaches(cost, attached):
+        raise FlatCostError(message)
+    left = len(attached)
+    moved = False
+
+    def refuse_zeros(gradient: Tensor) -> None:
+        nonlocal left, moved
+        left -= 1
+        moved = moved or bool(gradient.any())
+        if left == 0 and not moved:
+            raise FlatCostError(message)
+
+    for value in attached:
+        value.register_hook(refuse_zeros)
+
+
+def _reaches(cost: Tensor, values: Sequence[Tensor]) -> bool:
+    """Whether ``backward`` from ``cost`` would reach any of the values."""
+    goals = {v.grad_fn for v in values if v.grad_fn is not None}
+    seen: set[object] = set()
+    stack = [cost.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        if node in goals:
+            return True
+        seen.add(node)
+        stack.extend(parent for parent, _ in node.next_functions)
+    return False

@@ -1,0 +1,262 @@
+"""The fold: estimators compose from the last site to the first.
+
+A site's cost is everything downstream of it. Folding from the last site backwards, each
+estimator adds its term to the costs and averages them over its rows; a term is zero in
+value, so it adds nothing to the signal of earlier sites, but its gradient reaches those
+that are pathwise or have rows. This is the chain rule for gradient estimators (Schulman
+et al. 2015, theorem 1; Foerster et al. 2018 for the terms).
+
+Dimensions are counted from the right throughout: plates first, then the particles, then
+one dimension per site with several rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pgplugins.core.algebra import spread
+from pgplugins.core.draw import Draw
+from pgplugins.core.estimator import Estimator
+from pgplugins.core.provenance import Sources
+from pgplugins.errors import ProgramError, ShapeError
+
+
+class Plate(NamedTuple):
+    """A declared independence: ``size`` elements along batch dimension ``dim`` (< 0)."""
+
+    name: str
+    dim: int
+    size: int
+
+
+@dataclass
+class CostTerm:
+    """A part of the total cost: its value, its plates, and the sites it depends on."""
+
+    name: str
+    value: Tensor
+    plates: frozenset[Plate]
+    upstream: Sources
+
+
+@dataclass
+class Site:
+    """A random choice as the fold sees it.
+
+    Args:
+        name: The site's name.
+        estimator: The estimator that drew the value and corrects the gradient.
+        draw: What it drew.
+        plates: The plates that enclose the site.
+        bit: The set that holds this site alone.
+        upstream: The sites that its parameters depend on.
+        row_dim: The dimension of its rows, or ``None`` if it has one row.
+    """
+
+    name: str
+    estimator: Estimator
+    draw: Draw
+    plates: frozenset[Plate]
+    bit: Sources
+    upstream: Sources
+    row_dim: int | None = None
+
+
+def fold(sites: Sequence[Site], costs: Iterable[CostTerm]) -> list[CostTerm]:
+    """Correct the gradient at every site, last to first, and average over all rows.
+
+    Args:
+        sites: In execution order; sites that need no correction may be left out.
+        costs: The cost terms of the run.
+
+    Returns:
+        Cost terms whose sum has the expected cost's estimate as its value and the
+        estimate of its gradient as its gradient.
+
+    Raises:
+        ProgramError: A site's rows cannot be averaged over a cost that joins several of
+            its plate's elements.
+        ShapeError: An estimator returned a term of the wrong shape.
+    """
+    ledger = _Ledger(sites, costs)
+    for site in reversed(sites):
+        signal = ledger.signal(site)
+        term = None
+        if signal is not None:
+            term = site.estimator.gradient_term(site.draw, signal.value)
+            site.estimator.update(site.draw, signal.value)
+        if site.row_dim is not None:
+            ledger.average(site, site.row_dim)
+        if signal is not None and term is not None:
+            _check_term(site, term, signal.value)
+            upstream = (signal.upstream | site.upstream) & ~site.bit
+            ledger.add(CostTerm(site.name, term, site.plates, upstream))
+    return ledger.costs
+
+
+def average_rows(sites: Sequence[Site], costs: Iterable[CostTerm]) -> list[CostTerm]:
+    """Average the costs over all rows, without any correction of the gradient.
+
+    Raises:
+        ProgramError: As :func:`fold`.
+    """
+    ledger = _Ledger(sites, costs)
+    for site in reversed(sites):
+        if site.row_dim is not None:
+            ledger.average(site, site.row_dim)
+    return ledger.costs
+
+
+class _Signal(NamedTuple):
+    value: Tensor
+    upstream: Sources
+
+
+class _Ledger:
+    """The costs so far, with sums that neighbouring sites share.
+
+    A later site's downstream costs are mostly an earlier site's too, so sums are kept by
+    plates and extended; the fold of a chain is then linear in its sites.
+    """
+
+    def __init__(self, sites: Iterable[Site], costs: Iterable[CostTerm]) -> None:
+        self.costs = list(costs)
+        self._row_dims = {s.row_dim for s in sites if s.row_dim is not None}
+        self._sums: dict[frozenset[Plate], tuple[set[int], Tensor, Sources]] = {}
+
+    def add(self, cost: CostTerm) -> None:
+        self.costs.append(cost)
+
+    def signal(self, site: Site) -> _Signal | None:
+        """Sum the costs downstream of a site, in the shape that its estimator expects.
+
+        Plates foreign to the site are summed out; its own rows come first.
+        """
+        groups: dict[frozenset[Plate], list[int]] = {}
+        for i, cost in enumerate(self.costs):
+            if cost.upstream & site.bit:
+                groups.setdefault(cost.plates, []).append(i)
+        total: Tensor | None = None
+        upstream = 0
+        for plates, members in groups.items():
+            value, sources = self._sum(plates, members)
+            upstream |= sources
+            part = _arrange(site, _sum_out(value, plates - site.plates))
+            total = part if total is None else total + part
+        if total is None:
+            return None
+        return _Signal(total, upstream)
+
+    def _sum(
+        self, plates: frozenset[Plate], members: list[int]
+    ) -> tuple[Tensor, Sources]:
+        known = self._sums.get(plates)
+        value: Tensor | None = None
+        upstream = 0
+        done: set[int] = set()
+        if known is not None and known[0].issubset(members):
+            done, value, upstream = known
+        rest = [i for i in members if i not in done]
+        for i in rest:
+            cost = self.costs[i]
+            value = cost.value if value is None else value + cost.value
+            upstream |= cost.upstream
+        assert value is not None
+        self._sums[plates] = (done.union(rest), value, upstream)
+        return value, upstream
+
+    def average(self, site: Site, row_dim: int) -> None:
+        """Replace every cost that has the site's rows by its weighted mean over them."""
+        self._sums.clear()
+        weight = _weight(site, row_dim)
+        for cost in self.costs:
+            value = cost.value
+            if value.dim() < -row_dim or value.shape[row_dim] == 1:
+                continue
+            _check_average(site, cost, weight, self._row_dims)
+            cost.value = (
+                value.mean(row_dim, keepdim=True)
+                if weight is None
+                else (weight * value).sum(row_dim, keepdim=True)
+            )
+            cost.upstream &= ~site.bit
+
+
+def _sum_out(value: Tensor, plates: Iterable[Plate]) -> Tensor:
+    dims = [p.dim for p in plates if value.dim() >= -p.dim]
+    return value.sum(dims, keepdim=True) if dims else value
+
+
+def _arrange(site: Site, value: Tensor) -> Tensor:
+    """Put the site's rows first and share the cost among its batch elements."""
+    batch_shape = site.draw.dist.batch_shape
+    if site.row_dim is None:
+        value = value.unsqueeze(0)
+        if value.dim() - 1 < len(batch_shape):
+            value = value.reshape(
+                1, *(1,) * (len(batch_shape) + 1 - value.dim()), *value.shape[1:]
+            )
+    else:
+        # Sites drawn later have been averaged over: what lies further left is 1.
+        size = -site.row_dim
+        if value.dim() > size:
+            value = value.reshape(value.shape[value.dim() - size :])
+        elif value.dim() < size:
+            value = value.reshape(*(1,) * (size - value.dim()), *value.shape)
+        if value.shape[0] == 1:
+            value = value.expand(site.draw.rows, *value.shape[1:])
+    rows, between = value.shape[0], value.shape[1 : value.dim() - len(batch_shape)]
+    return spread(value, (rows, *between, *batch_shape))
+
+
+def _weight(site: Site, row_dim: int) -> Tensor | None:
+    """Return the weights with the rows at ``row_dim``; ``None`` if they are equal."""
+    weight = site.draw.weight
+    if weight is None:
+        return None
+    batch_dims = weight.dim() - 1
+    between = -row_dim - 1 - batch_dims
+    return weight.reshape(weight.shape[0], *(1,) * between, *weight.shape[1:])
+
+
+def _check_average(
+    site: Site, cost: CostTerm, weight: Tensor | None, row_dims: set[int]
+) -> None:
+    row_dim = site.row_dim
+    assert row_dim is not None
+    if cost.value.shape[row_dim] != site.draw.rows:
+        raise ShapeError(
+            f"{cost.name!r} has size {cost.value.shape[row_dim]} in dimension "
+            f"{row_dim}, which holds the {site.draw.rows} rows of site {site.name!r}. "
+            "Raise max_plate_nesting if the program has more batch dimensions."
+        )
+    if weight is None:
+        return
+    shared = {p.dim for p in cost.plates & site.plates} | row_dims
+    for dim in range(1 - weight.dim(), 0):
+        if weight.shape[dim] == 1 or dim in shared:
+            continue
+        plate = next((p for p in site.plates if p.dim == dim), None)
+        where = f"plate {plate.name!r}" if plate else f"batch dimension {dim}"
+        raise ProgramError(
+            f"The rows of site {site.name!r} ({site.estimator.name}) are weighted "
+            f"element by element of {where}, but cost {cost.name!r} joins "
+            "several elements, so their combinations would be needed. Write "
+            f".to_event(...) at site {site.name!r} to enumerate the combinations, or "
+            'give it another estimator, such as "score_function".'
+        )
+
+
+def _check_term(site: Site, term: Tensor, signal: Tensor) -> None:
+    wanted = signal.shape[1:]
+    if term.shape == wanted or term.shape == site.draw.dist.batch_shape:
+        return
+    raise ShapeError(
+        f"{type(site.estimator).__name__}.gradient_term returned shape "
+        f"{tuple(term.shape)} at site {site.name!r}; it must return the batch shape "
+        f"{tuple(wanted)}: one term per batch element, rows summed."
+    )

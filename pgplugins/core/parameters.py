@@ -1,0 +1,118 @@
+"""The tensors that parameterise a distribution, and the distribution rebuilt on others.
+
+Per-row gradients need one copy of every parameter per row; a distribution whose
+parameters were expanded and handed back gives them.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    TransformedDistribution,
+)
+
+from pgplugins.errors import EstimatorError
+
+
+@singledispatch
+def parameters_of(dist: Distribution) -> dict[str, Tensor]:
+    """Name the tensors that ``dist`` was built from.
+
+    Returns:
+        Tensors of shape ``(*batch_shape, *parameter_event_shape)``, where batch
+        dimensions that became event dimensions belong to the latter.
+
+    Raises:
+        EstimatorError: The distribution does not show its parameters.
+
+    Example:
+        >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
+        >>> {k: tuple(v.shape) for k, v in parameters_of(d).items()}
+        {'loc': (3,), 'scale': (3,)}
+    """
+    names = [name for name in dist.arg_constraints if name in dist.__dict__]
+    names = names or list(dist.arg_constraints)
+    found = {name: getattr(dist, name) for name in names}
+    if not found or not all(isinstance(v, Tensor) for v in found.values()):
+        raise EstimatorError(
+            f"{type(dist).__name__} does not show its parameters as tensors, so no "
+            'gradient per row can be taken. Use estimator="reparameterized" or '
+            '"score_function" for it.'
+        )
+    batch = len(dist.batch_shape)
+    return {
+        name: value.expand(dist.batch_shape + value.shape[batch:])
+        if value.dim() >= batch
+        else value.expand(dist.batch_shape)
+        for name, value in found.items()
+    }
+
+
+@singledispatch
+def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distribution:
+    """Rebuild ``dist`` on other parameters of the same names and shapes.
+
+    Raises:
+        EstimatorError: The distribution cannot be rebuilt from its parameters.
+
+    Example:
+        >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
+        >>> with_parameters(d, {"loc": torch.ones(3), "scale": d.scale}).mean
+        tensor([1., 1., 1.])
+    """
+    try:
+        rebuilt = type(dist)(**values, validate_args=False)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise EstimatorError(
+            f"{type(dist).__name__} cannot be rebuilt from its parameters "
+            f'{sorted(values)} ({error}). Use estimator="reparameterized" or '
+            '"score_function" for it.'
+        ) from error
+    if rebuilt.batch_shape != dist.batch_shape:
+        raise EstimatorError(
+            f"{type(dist).__name__} rebuilt from its parameters has batch shape "
+            f"{tuple(rebuilt.batch_shape)} instead of {tuple(dist.batch_shape)}. Use "
+            'estimator="reparameterized" or "score_function" for it.'
+        )
+    return rebuilt
+
+
+@parameters_of.register
+def _(dist: Independent) -> dict[str, Tensor]:
+    return parameters_of(dist.base_dist)
+
+
+@with_parameters.register
+def _(dist: Independent, values: dict[str, Tensor]) -> Distribution:
+    base = with_parameters(dist.base_dist, values)
+    return type(dist)(base, dist.reinterpreted_batch_ndims, validate_args=False)
+
+
+@parameters_of.register
+def _(dist: MultivariateNormal) -> dict[str, Tensor]:
+    # Whatever it was built from, it draws and scores through this factor.
+    return {
+        "loc": dist.loc,
+        "scale_tril": dist._unbroadcasted_scale_tril.expand(
+            dist.batch_shape + dist.event_shape + dist.event_shape
+        ),
+    }
+
+
+@parameters_of.register
+def _(dist: TransformedDistribution) -> dict[str, Tensor]:
+    return parameters_of(dist.base_dist)
+
+
+@with_parameters.register
+def _(dist: TransformedDistribution, values: dict[str, Tensor]) -> Distribution:
+    base = with_parameters(dist.base_dist, values)
+    rebuilt = dist.__new__(type(dist))
+    TransformedDistribution.__init__(rebuilt, base, dist.transforms, validate_args=False)
+    return rebuilt

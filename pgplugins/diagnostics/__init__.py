@@ -1,0 +1,1 @@
+"""Knowing instead of guessing: which estimator is right for the problem at hand."""

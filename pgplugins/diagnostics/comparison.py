@@ -1,0 +1,261 @@
+"""``compare``: which estimator buys the most gradient for the time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from pyro.util import get_rng_state, set_rng_state
+from torch import Tensor
+
+from pgplugins.core.estimator import Estimator
+from pgplugins.diagnostics.measurement import BLOCKS, Contestant, race
+from pgplugins.diagnostics.objective import (
+    Objective,
+    as_objective,
+    named_parameters,
+)
+from pgplugins.diagnostics.progress import track
+from pgplugins.diagnostics.reference import (
+    Exact,
+    Reference,
+    enumerated,
+    given,
+    sampled,
+)
+from pgplugins.diagnostics.result import Comparison, row_of
+from pgplugins.errors import (
+    EstimatorError,
+    FlatCostError,
+    InputError,
+)
+from pgplugins.plugins import available, estimator
+
+if TYPE_CHECKING:
+    from pgplugins.infer import ELBO
+
+MISFIT = (EstimatorError, FlatCostError)
+"""Errors by which an estimator says that the objective is not for it."""
+
+
+def compare(
+    objective: Any,
+    estimators: Sequence[str | Estimator] | Mapping[str, str | Estimator] | None = None,
+    *,
+    params: Mapping[str, Tensor] | None = None,
+    num_samples: int | None = None,
+    num_particles: int | None = None,
+    elbo: ELBO | None = None,
+    reference: Exact | None = None,
+    num_runs: int = 1000,
+    num_warmup: int = 100,
+    seed: int | None = None,
+    name: str | None = None,
+) -> Comparison:
+    """Measure bias, variance and time of several estimators of the same gradient.
+
+    Every estimator serves all random sites but those that name their own
+    (``infer={"estimator": ...}``). After a warm-up, in which estimators with state
+    learn, their runs are timed in alternating blocks. Parameters are never changed, and
+    neither are instances that are passed in: a copy is run. A neural baseline is
+    therefore used as it is, trained or not.
+
+    How to read a row: ``variance`` is the total variance of the gradient of one call,
+    summed over coordinates; ``seconds`` is the median time of one call, forward and
+    backward, on this machine; ``efficiency`` is ``1 / (variance * seconds)``.
+    ``bias_z`` is the deviation from the reference, in standard errors, of the
+    coordinate where it is largest, with its sign. Without any bias the largest of many
+    coordinates is still about ``sqrt(2 log d)`` (3 for a hundred), so judge it by
+    ``bias_p``, which is adjusted for that; a row counts as biased below one in a
+    million. A small ``|bias_z|`` says that a bias, if any, is small against the
+    standard error ``sqrt(variance / num_runs)``, not that there is none.
+
+    The reference is the exact gradient if one is given or if every site can be
+    enumerated; otherwise the most efficient unbiased estimator with up to four
+    times the runs, on draws of their own, whose standard error enters ``bias_z``.
+
+    Args:
+        objective: An expectation ``(cost, dist)``, where ``dist`` is a distribution or
+            a function that returns one; a triple ``(model, guide, args)`` for the ELBO;
+            or a program that states its costs with ``pg.cost``. A loss that is not a
+            scalar is summed.
+        estimators: Names or instances, or a mapping of labels to them. The default
+            tries every estimator that is available and notes those that do not fit.
+        params: Names the tensors to differentiate for. The default is what the
+            objective meets in Pyro's parameter store, unconstrained.
+        num_samples: Independent draws in one call of an expectation; 1 by default.
+        num_particles: The same for the other kinds, vectorised; 1 by default.
+        elbo: For a triple: the ELBO to take the settings from, instead of
+            ``num_particles``.
+        reference: The exact gradient by parameter name, or a function that returns it.
+        num_runs: Runs per estimator, at least 20.
+        num_warmup: Runs per estimator before any counts, at least 1.
+        seed: Seeds this comparison alone; the caller's random stream goes on as if
+            nothing had been drawn. The default draws from that stream.
+        name: What to call the objective.
+
+    Returns:
+        The measured rows, with a table, a plot and the best estimator.
+
+    Raises:
+        InputError: A setting is unusable, or a parameter gets no gradient.
+        InputTypeError: The objective is of no known kind.
+        UnknownEstimatorError: A name is not registered.
+        EstimatorError: An estimator that was asked for does not fit.
+        NotFiniteError: A loss or a gradient is not finite.
+
+    Example:
+        >>> from torch.distributions import Normal
+        >>> mu = torch.tensor(1.0, requires_grad=True)
+        >>> result = compare(
+        ...     (lambda x: x**2, lambda: Normal(mu, 1.0)),
+        ...     ["score_function", "reparameterized"],
+        ...     params={"mu": mu},
+        ...     reference={"mu": torch.tensor(2.0)},
+        ...     seed=0,
+        ... )
+        >>> score, path = result.rows
+        >>> path.variance < score.variance and abs(path.bias_z) < 5
+        True
+    """
+    if num_runs < BLOCKS:
+        raise InputError(f"compare: num_runs={num_runs}: write {BLOCKS} or more.")
+    if num_warmup < 1:
+        raise InputError(f"compare: num_warmup={num_warmup}: write 1 or more.")
+    problem = as_objective(
+        objective, num_samples=num_samples, num_particles=num_particles, elbo=elbo
+    )
+    title = name or problem.name
+    with _random_stream(seed):
+        field = _Field(
+            problem,
+            problem.parameters() if params is None else named_parameters(params),
+            num_warmup,
+        )
+        contestants, notes = field.enter_all(estimators)
+        steps = BLOCKS * len(contestants)
+        for _ in track(race(contestants, num_runs), title, steps):
+            pass
+        truth = (
+            field.find_reference(contestants, num_runs)
+            if reference is None
+            else given(reference, field.parameters)
+        )
+    rows = [row_of(title, c, truth) for c in contestants]
+    return Comparison(title, rows, reference=truth.source, notes=notes)
+
+
+class _Field:
+    """Who takes part: estimators that fit the objective, warmed up."""
+
+    def __init__(
+        self, problem: Objective, parameters: Mapping[str, Tensor], num_warmup: int
+    ) -> None:
+        self.parameters = parameters
+        self._problem = problem
+        self._num_warmup = num_warmup
+
+    def enter_all(
+        self,
+        estimators: Sequence[str | Estimator] | Mapping[str, str | Estimator] | None,
+    ) -> tuple[list[Contestant], list[str]]:
+        """Enter each estimator; only those that nobody asked for may be left out."""
+        contestants, notes = [], []
+        entries = {n: n for n in available()} if estimators is None else estimators
+        for label, entry in _labelled(entries):
+            try:
+                contestants.append(self.enter(label, entry))
+            except MISFIT as error:
+                if estimators is not None:
+                    raise
+                notes.append(f"{label} left out: {error}")
+        if not contestants:
+            raise EstimatorError(
+                f"compare: no estimator fits {self._problem.name}. {' '.join(notes)}"
+            )
+        reached = set().union(*(c.reached for c in contestants))
+        for name in self.parameters:
+            if name not in reached:
+                raise InputError(
+                    f"compare: {name!r} gets no gradient from any estimator: "
+                    f"{self._problem.name} does not depend on it. Build the "
+                    "distribution inside a function of no arguments, or leave the name "
+                    "out of params."
+                )
+        return contestants, notes
+
+    def enter(self, label: str, entry: str | Estimator) -> Contestant:
+        """Bind an estimator to the objective and warm it up."""
+        # What the comparison teaches the estimator is no business of its owner's.
+        instance = copy.deepcopy(estimator(entry))
+        contestant = Contestant(
+            label,
+            unbiased=instance.traits.unbiased,
+            assumes_smooth_cost="differentiable_cost" in instance.traits.needs,
+            loss=self._problem.loss(instance),
+            parameters=self.parameters,
+        )
+        contestant.warm_up(self._num_warmup)
+        return contestant
+
+    def find_reference(self, contestants: Sequence[Contestant], runs: int) -> Reference:
+        """Enumerate if possible, else run the best unbiased estimator further."""
+        by_enumeration = self._enumerate()
+        if by_enumeration is not None:
+            return by_enumeration
+        if any(c.unbiased for c in contestants):
+            return sampled(contestants, runs)
+        referee = self.enter("score_function", "score_function")
+        for _ in race([referee], runs):
+            pass
+        return sampled([*contestants, referee], runs)
+
+    def _enumerate(self) -> Reference | None:
+        try:
+            return enumerated(self.enter("enumerate", "enumerate"))
+        except Exception:
+            # Nobody asked for it, and a program that was not written to be enumerated
+            # may fail in any way.
+            return None
+
+
+def _labelled(
+    estimators: Sequence[str | Estimator] | Mapping[str, str | Estimator],
+) -> list[tuple[str, str | Estimator]]:
+    if isinstance(estimators, Mapping):
+        return list(estimators.items())
+    if isinstance(estimators, str):
+        raise InputError(
+            f"compare: estimators={estimators!r}: write a list, such as "
+            f"[{estimators!r}]."
+        )
+    pairs = [(estimator(e).name, e) for e in estimators]
+    labels = [label for label, _ in pairs]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise InputError(
+            f"compare: {', '.join(twice)} stands in estimators more than once; write a "
+            'mapping of labels, such as {"a": ..., "b": ...}.'
+        )
+    if not pairs:
+        raise InputError("compare: estimators is empty; name at least one.")
+    return pairs
+
+
+@contextmanager
+def _random_stream(seed: int | None) -> Iterator[None]:
+    """Draw from a stream of our own if there is a seed, else from the caller's."""
+    if seed is None:
+        yield
+        return
+    state = get_rng_state()
+    with torch.random.fork_rng():
+        pyro.set_rng_seed(seed)
+        try:
+            yield
+        finally:
+            set_rng_state(state)

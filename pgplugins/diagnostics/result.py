@@ -1,0 +1,166 @@
+"""What a comparison found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgplugins.diagnostics.measurement import Contestant
+from pgplugins.diagnostics.reference import SIGNIFICANCE, Reference
+from pgplugins.diagnostics.statistics import Interval, bias_test
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pgplugins.diagnostics.table import ComparisonTable
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator on one objective. Intervals are at 95% confidence.
+
+    Args:
+        objective: The objective's name.
+        estimator: The estimator's name, or the label that it was given.
+        unbiased: What the estimator's traits promise.
+        bias_z: Deviation from the reference in standard errors, of the coordinate
+            where it is largest.
+        bias_p: Probability of a ``|bias_z|`` this large in any coordinate if there is
+            no bias.
+        variance: Total variance of the gradient of one call.
+        variance_interval: Its confidence interval.
+        snr: Signal to noise: the norm of the reference over the root of ``variance``.
+        seconds: Median time of one call, forward and backward.
+        seconds_interval: Its confidence interval.
+        efficiency: ``1 / (variance * seconds)``, infinite where there is no variance.
+        efficiency_interval: Its confidence interval.
+    """
+
+    objective: str
+    estimator: str
+    unbiased: bool
+    bias_z: float
+    bias_p: float
+    variance: float
+    variance_interval: Interval
+    snr: float
+    seconds: float
+    seconds_interval: Interval
+    efficiency: float
+    efficiency_interval: Interval
+
+    @property
+    def biased(self) -> bool:
+        """Biased by its traits, or found to be by measurement."""
+        return not self.unbiased or self.bias_p < SIGNIFICANCE
+
+
+class Comparison:
+    """Estimators of one gradient, measured side by side.
+
+    Args:
+        objective: The objective's name.
+        rows: One per estimator, in the order that was asked for.
+        reference: What ``bias_z`` is measured against.
+        notes: What the reader should know besides, such as estimators left out.
+    """
+
+    def __init__(
+        self,
+        objective: str,
+        rows: Sequence[Row],
+        *,
+        reference: str,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Keep what was found."""
+        self.objective = objective
+        self.rows = list(rows)
+        self.reference = reference
+        self.notes = list(notes)
+
+    @property
+    def ranked(self) -> list[Row]:
+        """The rows without bias, most efficient first."""
+        fair = [row for row in self.rows if not row.biased]
+        return sorted(fair, key=lambda r: (-r.efficiency, r.seconds))
+
+    @property
+    def best(self) -> str | None:
+        """The most efficient estimator without bias; ``None`` if all are biased."""
+        ranked = self.ranked
+        return ranked[0].estimator if ranked else None
+
+    def table(self) -> ComparisonTable:
+        """A table for rich to print; ``str`` of it is plain text."""
+        from pgplugins.diagnostics.table import ComparisonTable
+
+        return ComparisonTable(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw variance against time; see :func:`pgplugins.diagnostics.plots.draw`.
+
+        Args:
+            ax: Where to draw; a figure of its own by default.
+
+        Returns:
+            The axes that were drawn on.
+        """
+        from pgplugins.diagnostics.plots import draw, new_axes
+
+        return draw(self, new_axes() if ax is None else ax)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types; what is infinite becomes ``None``."""
+        rows = [asdict(row) | {"biased": row.biased} for row in self.rows]
+        found: dict[str, Any] = _finite(
+            {
+                "objective": self.objective,
+                "reference": self.reference,
+                "best": self.best,
+                "notes": self.notes,
+                "rows": rows,
+            }
+        )
+        return found
+
+    def __repr__(self) -> str:
+        """Name the objective and the winner."""
+        return (
+            f"<Comparison of {len(self.rows)} estimators on {self.objective}, "
+            f"best: {self.best}>"
+        )
+
+
+def row_of(objective: str, contestant: Contestant, reference: Reference) -> Row:
+    """Turn an estimator's measurements into a row."""
+    test = bias_test(contestant.stats, reference.gradient, reference.squared_error)
+    variance, seconds = contestant.variance, contestant.seconds
+    efficiency = contestant.efficiency
+    signal = reference.gradient.norm().item()
+    return Row(
+        objective=objective,
+        estimator=contestant.label,
+        unbiased=contestant.unbiased,
+        bias_z=test.z,
+        bias_p=test.p,
+        variance=variance.value,
+        variance_interval=variance.interval,
+        snr=signal / math.sqrt(variance.value) if variance.value else math.inf,
+        seconds=seconds.value,
+        seconds_interval=seconds.interval,
+        efficiency=efficiency.value,
+        efficiency_interval=efficiency.interval,
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,105 @@
+"""The table of a comparison, and the sentence under it."""
+
+from __future__ import annotations
+
+import math
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from pgplugins.diagnostics.statistics import Interval
+
+if TYPE_CHECKING:
+    from pgplugins.diagnostics.result import Comparison, Row
+
+LEGEND = (
+    "bias z: deviation from the reference in standard errors, worst coordinate. "
+    "variance: noise of one gradient, all coordinates together; less is better. "
+    "time: one gradient on this machine. "
+    "efficiency = 1 / (variance x time): how fast averaging gradients gets precise; "
+    "more is better. "
+    "± is the 95% interval."
+)
+
+
+class ComparisonTable:
+    """A comparison as a table: rich renders it, ``str`` gives plain text.
+
+    Args:
+        comparison: What to show.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        """Keep the comparison."""
+        self._comparison = comparison
+
+    def __rich__(self) -> Table:
+        """Build the table for rich."""
+        comparison = self._comparison
+        table = Table(title=comparison.objective, title_justify="left")
+        table.add_column("estimator")
+        for heading in ("bias z", "variance", "time", "efficiency"):
+            table.add_column(heading, justify="right")
+        table.add_column("")
+        for row in comparison.rows:
+            table.add_row(
+                row.estimator,
+                f"{row.bias_z:+.1f}",
+                f"{row.variance:.3g} {_margin(row.variance, row.variance_interval)}",
+                f"{1e3 * row.seconds:.3g} ms "
+                f"{_margin(row.seconds, row.seconds_interval)}",
+                f"{row.efficiency:.3g}",
+                _remark(row, comparison.best),
+            )
+        return table
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        out = StringIO()
+        Console(file=out, width=100, color_system=None).print(self)
+        return out.getvalue()
+
+
+def verdict(comparison: Comparison) -> str:
+    """Say who won and by how much, or that it is too close to call."""
+    against = f"Bias is measured against {comparison.reference}."
+    ranked = comparison.ranked
+    if not ranked:
+        return f"Every estimator is biased here; none can be recommended. {against}"
+    best, *others = ranked
+    if not others:
+        return f"{best.estimator} is the only one without bias. {against}"
+    second = others[0]
+    if math.isinf(best.efficiency):
+        return f"{best.estimator} is exact: it has no variance. {against}"
+    if best.efficiency_interval[0] <= second.efficiency_interval[1]:
+        return (
+            f"{best.estimator} and {second.estimator} are too close to call. {against}"
+        )
+    return (
+        f"{best.estimator} wins: {_times(best.efficiency / second.efficiency)} as "
+        f"efficient as {second.estimator} "
+        f"({_times(second.variance / best.variance)} less variance, "
+        f"{_times(best.seconds / second.seconds)} the time). {against}"
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.2g} times"
+
+
+def _margin(value: float, interval: Interval) -> str:
+    if value == 0.0:
+        return "exact"
+    relative = max(interval[1] - value, value - interval[0]) / value
+    return f"±{100 * relative:.0f}%"
+
+
+def _remark(row: Row, best: str | None) -> str:
+    if not row.unbiased:
+        return "biased by design"
+    if row.biased:
+        return "biased here"
+    return "best" if row.estimator == best else ""

@@ -1,0 +1,213 @@
+"""A distribution that carries its estimator, for Pyro's own ELBOs and for torch code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions import Delta, Independent, MaskedDistribution, TorchDistribution
+from pyro.distributions.score_parts import ScoreParts
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence, register_kl
+
+from pgplugins.core.estimator import Estimator
+from pgplugins.core.fit import require_fit
+from pgplugins.errors import EstimatorError, InputTypeError, ProgramError
+from pgplugins.plugins import estimator as make_estimator
+
+
+def wrap(dist: Distribution, estimator: str | Estimator) -> WrappedDistribution:
+    """Return ``dist`` with an estimator of its own.
+
+    Under Pyro's ELBOs a ``"score_function"`` distribution is treated as one without
+    ``rsample`` and a ``"reparameterized"`` one as usual; under :class:`pgplugins.ELBO`
+    any estimator with one row works. Estimators with several rows are chosen there by
+    ``estimators=`` or at the site.
+
+    Args:
+        dist: Any torch or Pyro distribution; batch and event shapes are kept.
+        estimator: A name or an instance.
+
+    Raises:
+        EstimatorError: The estimator does not fit the distribution, or has several
+            rows.
+        UnknownEstimatorError: Nothing is registered under the name.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> wrap(dist.Normal(0.0, 1.0), "score_function").has_rsample
+        False
+    """
+    if not isinstance(dist, Distribution):
+        raise InputTypeError(
+            f"pg.wrap takes a distribution and an estimator; found {dist!r}, a "
+            f"{type(dist).__name__}, as the distribution."
+        )
+    chosen = make_estimator(estimator)
+    require_fit(chosen, dist)
+    if chosen.traits.many_rows:
+        raise EstimatorError(
+            f"Estimator {chosen.name!r} evaluates several rows for every draw, and a "
+            "distribution can hand out only one. Choose it where rows are handled: "
+            f'pg.ELBO(estimators={{"site name": "{chosen.name}"}}).'
+        )
+    return WrappedDistribution(dist, chosen)
+
+
+class WrappedDistribution(TorchDistribution):
+    """``base_dist`` in every respect, with the estimator that is to draw from it."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, base_dist: Distribution, estimator: Estimator) -> None:
+        """Keep both."""
+        self.base_dist = base_dist
+        self.estimator = estimator
+        super().__init__(
+            base_dist.batch_shape, base_dist.event_shape, validate_args=False
+        )
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether a draw carries the path to the parameters."""
+        return "rsample" in self.estimator.traits.needs
+
+    @property
+    def has_enumerate_support(self) -> bool:
+        """Whether the support is finite."""
+        return bool(self.base_dist.has_enumerate_support)
+
+    @property
+    def support(self) -> Any:
+        """The support of the distribution."""
+        return self.base_dist.support
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, shape ``batch_shape + event_shape``."""
+        return self.base_dist.mean
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance, shape ``batch_shape + event_shape``."""
+        return self.base_dist.variance
+
+    @property
+    def mode(self) -> Tensor:
+        """The mode, shape ``batch_shape + event_shape``."""
+        return self.base_dist.mode
+
+    def expand(
+        self, batch_shape: Any, _instance: Distribution | None = None
+    ) -> WrappedDistribution:
+        """Expand the distribution; the estimator stays."""
+        return WrappedDistribution(self.base_dist.expand(batch_shape), self.estimator)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Draw, detached from the parameters."""
+        # A transform with a cache would hand the path back with the value.
+        return self.base_dist.sample(sample_shape).detach().clone()
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Draw, attached to the parameters.
+
+        Raises:
+            EstimatorError: The estimator is one that detaches its draws.
+        """
+        if not self.has_rsample:
+            raise EstimatorError(
+                f"Estimator {self.estimator.name!r} differentiates the density at a "
+                "fixed point, so its draws are detached: call .sample(), or wrap the "
+                'distribution with "reparameterized".'
+            )
+        return self.base_dist.rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density, shape ``batch_shape``."""
+        return self.base_dist.log_prob(value)
+
+    def entropy(self) -> Tensor:
+        """Entropy, shape ``batch_shape``."""
+        return self.base_dist.entropy()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Cumulative distribution function at ``value``."""
+        return self.base_dist.cdf(value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Quantile at ``value``."""
+        return self.base_dist.icdf(value)
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All points of the support."""
+        return self.base_dist.enumerate_support(expand=expand)
+
+    def score_parts(self, value: Tensor) -> ScoreParts:
+        """What Pyro's ELBOs make a gradient of.
+
+        Raises:
+            ProgramError: The estimator is neither of the two that they know.
+        """
+        traits = self.estimator.traits
+        if not traits.pathwise and self.estimator.name != "score_function":
+            # Pyro would catch a ValueError here and raise another in its place.
+            raise ProgramError(
+                f"Pyro's own ELBOs know the score function and the pathwise gradient "
+                f"only, not {self.estimator.name!r}. Write pg.ELBO(...) in place of "
+                "Trace_ELBO; it takes the same arguments."
+            )
+        log_prob = self.log_prob(value)
+        if traits.pathwise:
+            return ScoreParts(log_prob, 0, log_prob)
+        return ScoreParts(log_prob, log_prob, 0)
+
+    def __repr__(self) -> str:
+        """Show what is wrapped, and in what."""
+        return f"wrap({self.base_dist!r}, {self.estimator.name!r})"
+
+
+def carried_estimator(dist: Distribution) -> Estimator | None:
+    """Return the estimator that ``dist``, or what it wraps, carries."""
+    while True:
+        if isinstance(dist, WrappedDistribution):
+            return dist.estimator
+        base = getattr(dist, "base_dist", None)
+        if not isinstance(base, Distribution):
+            return None
+        dist = base
+
+
+def unwrapped(dist: Distribution) -> Distribution:
+    """Return ``dist`` without the estimators that it carries."""
+    if isinstance(dist, WrappedDistribution):
+        return unwrapped(dist.base_dist)
+    if isinstance(dist, torch.distributions.Independent):
+        return _rewrap(dist, unwrapped(dist.base_dist))
+    if isinstance(dist, MaskedDistribution):
+        base = unwrapped(dist.base_dist)
+        return dist if base is dist.base_dist else MaskedDistribution(base, dist._mask)
+    return dist
+
+
+def unmasked(dist: Distribution) -> Distribution:
+    """Return ``dist`` without masks: they weigh costs, not draws nor scores."""
+    if isinstance(dist, MaskedDistribution):
+        return unmasked(dist.base_dist)
+    if isinstance(dist, torch.distributions.Independent):
+        return _rewrap(dist, unmasked(dist.base_dist))
+    return dist
+
+
+def _rewrap(dist: torch.distributions.Independent, base: Distribution) -> Distribution:
+    if base is dist.base_dist:
+        return dist
+    return Independent(base, dist.reinterpreted_batch_ndims)
+
+
+@register_kl(WrappedDistribution, WrappedDistribution)
+@register_kl(WrappedDistribution, Distribution)
+@register_kl(Distribution, WrappedDistribution)
+@register_kl(Delta, WrappedDistribution)
+@register_kl(WrappedDistribution, Delta)
+def _kl(p: Distribution, q: Distribution) -> Tensor:
+    return kl_divergence(unwrapped(p), unwrapped(q))

@@ -1,0 +1,16 @@
+"""The built-in estimators, registered through the same hook as any plugin's."""
+
+from __future__ import annotations
+
+from pgplugins.core.estimator import Estimator
+from pgplugins.estimators.enumerate import Enumerate
+from pgplugins.estimators.hybrid import Hybrid
+from pgplugins.estimators.reparameterized import Reparameterized
+from pgplugins.estimators.score_function import ScoreFunction
+from pgplugins.plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def pgplugins_register_estimators() -> list[type[Estimator]]:
+    """Register the built-in estimators."""
+    return [ScoreFunction, Reparameterized, Hybrid, Enumerate]

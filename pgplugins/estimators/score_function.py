@@ -1,0 +1,110 @@
+"""The score function estimator, also known as REINFORCE or the likelihood ratio."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pgplugins.core.baselines import (
+    Baseline,
+    Given,
+    LeaveOneOut,
+    LeaveOneOutIfPossible,
+    MovingAverage,
+    Neural,
+)
+from pgplugins.core.draw import Draw
+from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.errors import InputError, InputTypeError
+
+_BASELINES: dict[str | None, type[Baseline] | None] = {
+    "default": LeaveOneOutIfPossible,
+    "leave_one_out": LeaveOneOut,
+    "moving_average": MovingAverage,
+    "neural": Neural,
+    "none": None,
+    None: None,
+}
+
+
+class ScoreFunction(Estimator):
+    """``(f - b) d log q(x)``: any distribution with a density, any cost.
+
+    The sample is detached; the gradient differentiates the density at a fixed point
+    (Williams 1992; Glynn 1990). Higher derivatives are right as well (Foerster et al.
+    2018, with the baseline of Mao et al. 2019).
+
+    Args:
+        baseline: What is subtracted from the cost: ``"leave_one_out"`` (the other
+            particles' mean cost; an error if there are none), ``"moving_average"``,
+            ``"neural"`` or a :class:`torch.nn.Module` (a network on the site's
+            parameters, see :class:`~pgplugins.core.baselines.Neural`), a tensor that
+            broadcasts to the costs, or ``None``. By default leave-one-out where there
+            are at least two particles or samples side by side, else none.
+
+    Raises:
+        InputError: No baseline has that name.
+        InputTypeError: The baseline is of a kind that cannot be used.
+
+    Example:
+        >>> ScoreFunction(baseline="moving_average").traits.unbiased
+        True
+    """
+
+    name: ClassVar[str] = "score_function"
+    traits: ClassVar[Traits] = Traits(
+        unbiased=True, needs=frozenset({"log_prob"}), own_score="drop", order="any"
+    )
+
+    def __init__(self, baseline: str | Tensor | nn.Module | None = "default") -> None:
+        """Choose a baseline."""
+        super().__init__()
+        self.baseline = _baseline(baseline)
+
+    def draw(self, dist: Distribution) -> Draw:
+        """Draw one row, detached from its parameters."""
+        # A transform with a cache would hand the path back with the value.
+        return Draw(dist=dist, value=dist.sample().detach().clone().unsqueeze(0))
+
+    def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor:
+        """Return ``(cost - baseline) * box(log q)``, shape ``batch_shape``."""
+        f = cost[0]
+        if self.baseline is None:
+            return f * draw.box[0]
+        held = f.detach()
+        guess = self.baseline(draw, held)
+        term = (f if guess is None else f - guess) * draw.box[0]
+        fitting = self.baseline.fitting_term(draw, held)
+        return term if fitting is None else term + fitting
+
+    def update(self, draw: Draw, cost: Tensor) -> None:
+        """Let the baseline learn from the costs that it has just been used on."""
+        if self.baseline is not None:
+            self.baseline.update(draw, cost[0].detach())
+
+
+def _baseline(choice: str | Tensor | nn.Module | None) -> Baseline | None:
+    if isinstance(choice, Tensor):
+        return Given(choice)
+    if isinstance(choice, Baseline):
+        return choice
+    if isinstance(choice, nn.Module):
+        return Neural(choice)
+    if choice is not None and not isinstance(choice, str):
+        raise InputTypeError(
+            f"baseline={choice!r} is a {type(choice).__name__}; write one of "
+            f"{_names()}, a tensor or a torch.nn.Module."
+        )
+    if choice not in _BASELINES:
+        raise InputError(
+            f"There is no baseline {choice!r}; write one of {_names()}, a tensor or a "
+            "torch.nn.Module."
+        )
+    kind = _BASELINES[choice]
+    return None if kind is None else kind()
+
+
+def _names() -> str:
+    return ", ".join(repr(n) for n in _BASELINES if n not in ("default", "none"))

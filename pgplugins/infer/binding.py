@@ -1,0 +1,82 @@
+"""One copy of an estimator per site, so that each holds the state of one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Iterator
+
+from torch import nn
+
+from pgplugins.core.estimator import Estimator
+from pgplugins.errors import InputError
+from pgplugins.infer.choice import Choice
+from pgplugins.plugins.suggestion import did_you_mean
+
+
+class BoundEstimators(nn.Module):
+    """The estimators of an objective, by site; their state is in ``state_dict``."""
+
+    def __init__(self) -> None:
+        """Start with no sites."""
+        super().__init__()
+        self._keys: dict[str, Hashable] = {}
+        self.reasons: dict[str, str] = {}
+
+    def bind(self, site: str, choice: Choice) -> Estimator:
+        """Return the site's own copy of the chosen estimator.
+
+        The copy is kept for as long as the choice stays the same, so a program that
+        makes a new instance at every run does not lose the state.
+        """
+        key = _configuration(choice.estimator)
+        module = _module_name(site)
+        self.reasons[site] = choice.reason
+        if self._keys.get(site) != key:
+            self._modules.pop(module, None)
+            self.add_module(module, copy.deepcopy(choice.estimator))
+            self._keys[site] = key
+        bound = self._modules[module]
+        assert isinstance(bound, Estimator)
+        return bound
+
+    def of(self, site: str) -> Estimator:
+        """Return the estimator of a site.
+
+        Raises:
+            InputError: The objective has met no random site of that name.
+        """
+        bound = self._modules.get(_module_name(site))
+        if not isinstance(bound, Estimator):
+            there_are = ", ".join(repr(n) for n in self._keys) or "none yet"
+            raise InputError(
+                f"No random site {site!r} has been met."
+                f"{did_you_mean(site, self._keys)} Random sites so far: {there_are}."
+            )
+        return bound
+
+    def trained(self) -> Iterator[tuple[str, Estimator]]:
+        """Yield the sites whose estimators have parameters of their own."""
+        for site in self._keys:
+            bound = self.of(site)
+            if next(bound.parameters(), None) is not None:
+                yield site, bound
+
+
+def _module_name(site: str) -> str:
+    return site.replace(".", "__")
+
+
+def _configuration(estimator: Estimator) -> Hashable:
+    """What the constructor was told, as far as attributes show it."""
+    parts: list[Hashable] = []
+    for path, module in estimator.named_modules():
+        simple = tuple(
+            (k, v)
+            for k, v in vars(module).items()
+            if isinstance(v, (int, float, str, bool, tuple)) and k != "training"
+        )
+        given = tuple(
+            (k, id(module._buffers[k])) for k in module._non_persistent_buffers_set
+        )
+        parts.append((path, type(module), simple, given))
+    return tuple(parts)

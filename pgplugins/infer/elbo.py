@@ -1,0 +1,257 @@
+"""The evidence lower bound with an estimator per site."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO as PyroELBO  # noqa: N811
+from pyro.infer.elbo import ELBOModule
+from pyro.infer.util import is_validation_enabled
+from torch import Tensor, nn
+
+from pgplugins.core.estimator import Estimator
+from pgplugins.core.fold import CostTerm, average_rows, fold
+from pgplugins.core.finite import require_finite
+from pgplugins.core.numbers import positive_integer
+from pgplugins.errors import InputError
+from pgplugins.infer.binding import BoundEstimators
+from pgplugins.infer.choice import EstimatorRules, Estimators
+from pgplugins.infer.dependencies import check_dependencies, make_dependencies
+from pgplugins.infer.messenger import Draws, NestingUnknown
+from pgplugins.infer.program import Run, run_pair
+from pgplugins.infer.total import check_costs, total_cost
+
+
+class ELBO(PyroELBO):  # type: ignore[misc]
+    """A drop-in for ``Trace_ELBO`` and ``TraceGraph_ELBO``, with an estimator per site.
+
+    Works with :class:`pyro.infer.SVI`, and ``elbo(model, guide)`` is a
+    :class:`torch.nn.Module` whose call returns the differentiable loss, as with every
+    Pyro ELBO. With default estimators its gradients equal ``Trace_ELBO``'s, less the
+    costs that are not downstream of a score site.
+
+    Args:
+        estimators: A name or an instance for all sites; a mapping from site names, name
+            patterns (``"layer_*"``) or distribution types to estimators; a function of a
+            :class:`~pgplugins.plugins.Site` that returns an estimator or ``None``. A
+            site's own ``infer={"estimator": ...}`` comes before all of them, then
+            :func:`pgplugins.wrap`, names, patterns, types, the plugin hook, and the
+            default: pathwise where there is ``rsample``, else the score function.
+        num_particles: Number of independent samples of the guide.
+        vectorize_particles: Draw them side by side in an outermost plate, which
+            leave-one-out baselines need.
+        max_plate_nesting: Largest number of nested plates; guessed by running model and
+            guide once if it is needed and not given.
+        dependencies: How the costs downstream of a site are found: ``"provenance"``
+            (values remember their sites, and what escapes into Python control flow
+            reaches all that follows), ``"plates"`` (as ``Trace_ELBO``) or ``"order"``
+            (everything later).
+        retain_graph: Keep the autograd graph after ``loss_and_grads``.
+        strict_enumeration_warning: Warn of sites marked for ``TraceEnum_ELBO``.
+        ignore_jit_warnings: Refused: Pyro's JIT is not used here.
+        jit_options: Refused: Pyro's JIT is not used here.
+        tail_adaptive_beta: Refused: it belongs to ``TraceTailAdaptive_ELBO``.
+
+    Raises:
+        InputError: An argument has a value that cannot be used.
+        UnknownEstimatorError: No estimator is registered under a name.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> def model():
+        ...     pyro.sample("z", dist.Bernoulli(0.3))
+        >>> def guide():
+        ...     logit = pyro.param("logit", torch.tensor(2.0))
+        ...     pyro.sample("z", dist.Bernoulli(logits=logit))
+        >>> pyro.clear_param_store()
+        >>> elbo = ELBO(estimators={"z": "enumerate"}, max_plate_nesting=0)
+        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), elbo)
+        >>> losses = [svi.step() for _ in range(200)]
+        >>> round(torch.sigmoid(pyro.param("logit")).item(), 2)
+        0.3
+    """
+
+    def __init__(
+        self,
+        num_particles: int = 1,
+        max_plate_nesting: float = math.inf,
+        max_iarange_nesting: float | None = None,
+        vectorize_particles: bool = False,
+        strict_enumeration_warning: bool = True,
+        ignore_jit_warnings: bool = False,
+        jit_options: dict[str, Any] | None = None,
+        retain_graph: bool | None = None,
+        tail_adaptive_beta: float = -1.0,
+        *,
+        estimators: Estimators = None,
+        dependencies: str = "provenance",
+    ) -> None:
+        """Check the arguments; nothing runs before the first loss."""
+        positive_integer(num_particles, "num_particles")
+        check_dependencies(dependencies)
+        if ignore_jit_warnings or jit_options is not None:
+            raise InputError(
+                "ignore_jit_warnings and jit_options are for Pyro's JitTrace_ELBO, "
+                "which traces with torch.jit; pg.ELBO runs eagerly. Leave them out."
+            )
+        if tail_adaptive_beta != -1.0:
+            raise InputError(
+                f"tail_adaptive_beta={tail_adaptive_beta!r} belongs to Pyro's "
+                "TraceTailAdaptive_ELBO, another objective. Leave it out."
+            )
+        super().__init__(
+            num_particles=num_particles,
+            max_plate_nesting=max_plate_nesting,
+            max_iarange_nesting=max_iarange_nesting,
+            vectorize_particles=vectorize_particles,
+            strict_enumeration_warning=strict_enumeration_warning,
+            retain_graph=retain_graph,
+        )
+        self.dependencies = dependencies
+        self._rules = EstimatorRules(estimators)
+        self._bound = BoundEstimators()
+
+    def estimator_of(self, site: str) -> Estimator:
+        """Return the copy of an estimator that holds the state of a site.
+
+        Raises:
+            InputError: No random site of that name has been met yet.
+        """
+        return self._bound.of(site)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of all estimators, for a checkpoint."""
+        return self._bound.state_dict()
+
+    def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
+        """Return a module whose call returns the differentiable loss.
+
+        Estimators with parameters of their own (neural baselines) are its submodules
+        from the first call on.
+        """
+        module = ELBOModule(model, guide, self)
+        module.estimators = self._bound
+        return module
+
+    def loss(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> float:
+        """Estimate the negative ELBO, without a gradient.
+
+        Raises:
+            NotFiniteError: A log-density is nan or infinite (with validation on).
+        """
+        loss = 0.0
+        with torch.no_grad():
+            for run in self._runs(model, guide, args, kwargs):
+                costs = average_rows(run.sites, run.costs)
+                loss += self._total(costs, run.costs).item()
+        return loss
+
+    def differentiable_loss(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Estimate the negative ELBO; ``backward()`` estimates its gradient.
+
+        Raises:
+            NotFiniteError: A log-density is nan or infinite (with validation on).
+        """
+        loss: Tensor | None = None
+        for run in self._runs(model, guide, args, kwargs):
+            part = self._surrogate(run)
+            loss = part if loss is None else loss + part
+        assert loss is not None
+        return loss
+
+    def loss_and_grads(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> float:
+        """Estimate the negative ELBO and add its gradient to the parameters'.
+
+        Raises:
+            NotFiniteError: A log-density is nan or infinite (with validation on).
+        """
+        loss = 0.0
+        for run in self._runs(model, guide, args, kwargs):
+            part = self._surrogate(run)
+            loss += part.item()
+            if part.requires_grad:
+                part.backward(retain_graph=self.retain_graph)
+        return loss
+
+    def _surrogate(self, run: Run) -> Tensor:
+        total = self._total(fold(run.sites, run.costs), run.costs)
+        for site, estimator in self._bound.trained():
+            pyro.module(f"pgplugins.{site}", estimator)
+        return total
+
+    def _total(self, folded: list[CostTerm], costs: Iterable[CostTerm]) -> Tensor:
+        total = total_cost(folded) / self.num_particles
+        if is_validation_enabled():
+            check_costs(total, costs)
+        return total
+
+    def _runs(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Iterator[Run]:
+        if self.vectorize_particles:
+            if math.isinf(self.max_plate_nesting):
+                self._guess_max_plate_nesting(model, guide, args, kwargs)
+            yield self._run(
+                self._vectorized_num_particles(model),
+                self._vectorized_num_particles(guide),
+                args,
+                kwargs,
+            )
+            return
+        for _ in range(self.num_particles):
+            try:
+                run = self._run(model, guide, args, kwargs)
+            except NestingUnknown:
+                self._guess_max_plate_nesting(model, guide, args, kwargs)
+                run = self._run(model, guide, args, kwargs)
+            yield run
+
+    def _run(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Run:
+        many = self.vectorize_particles and self.num_particles > 1
+        policy = make_dependencies(self.dependencies)
+        draws = Draws(
+            self._rules,
+            self._bound,
+            policy,
+            self.max_plate_nesting,
+            -int(self.max_plate_nesting) if many else None,
+        )
+        try:
+            return run_pair(model, guide, args, kwargs, draws)
+        finally:
+            policy.close()
+
+    def _get_trace(self, *args: Any) -> Any:
+        raise NotImplementedError  # Pyro's own trace generator is not used.

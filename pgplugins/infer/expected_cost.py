@@ -1,0 +1,210 @@
+"""The expected total cost of any Pyro program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pgplugins.core.estimator import Estimator
+from pgplugins.core.flatness import guard_flat_cost
+from pgplugins.core.fold import CostTerm, fold
+from pgplugins.core.numbers import positive_integer
+from pgplugins.errors import InputError, ProgramError
+from pgplugins.infer.binding import BoundEstimators
+from pgplugins.infer.choice import EstimatorRules, Estimators
+from pgplugins.infer.dependencies import check_dependencies, make_dependencies
+from pgplugins.infer.messenger import Draws, NestingUnknown
+from pgplugins.infer.total import check_costs, total_cost
+
+
+class ExpectedCost:
+    """Estimates the expected sum of a program's :func:`pgplugins.cost` terms.
+
+    Rewards, losses, constraints: any Pyro program, any number of costs. A score site
+    sees only the costs that depend on it (reward-to-go is found, not asked for).
+
+    Args:
+        estimators: As for :class:`pgplugins.ELBO`.
+        num_particles: Number of independent runs that are averaged.
+        vectorize_particles: Run them side by side in an outermost plate. ``False`` runs
+            the program once per particle, as programs with Python control flow need.
+        max_plate_nesting: Largest number of nested plates; guessed by running the
+            program once if it is needed and not given.
+        dependencies: As for :class:`pgplugins.ELBO`; ``"order"`` for rollouts through an
+            environment that is not torch.
+
+    Raises:
+        InputError: An argument has a value that cannot be used.
+
+    Example:
+        >>> import torch, pyro.distributions as dist
+        >>> import pgplugins as pg
+        >>> logit = torch.tensor(0.0, requires_grad=True)
+        >>> def program():
+        ...     a = pyro.sample("a", dist.Bernoulli(logits=logit))
+        ...     pg.cost("reward", -3 * a)
+        >>> loss = ExpectedCost(estimators="enumerate")(program)
+        >>> loss.backward()
+        >>> loss.item(), logit.grad.item()
+        (-1.5, -0.75)
+    """
+
+    def __init__(
+        self,
+        *,
+        estimators: Estimators = None,
+        num_particles: int = 1,
+        vectorize_particles: bool = True,
+        max_plate_nesting: float = math.inf,
+        dependencies: str = "provenance",
+    ) -> None:
+        """Check the arguments; nothing runs before the first call."""
+        positive_integer(num_particles, "num_particles")
+        check_dependencies(dependencies)
+        if not (isinstance(max_plate_nesting, (int, float)) and max_plate_nesting >= 0):
+            raise InputError(
+                f"max_plate_nesting={max_plate_nesting!r}: write the largest number of "
+                "nested plates, 0 or more."
+            )
+        self.num_particles = num_particles
+        self.vectorize_particles = vectorize_particles
+        self.max_plate_nesting = max_plate_nesting
+        self.dependencies = dependencies
+        self._rules = EstimatorRules(estimators)
+        self._bound = BoundEstimators()
+
+    def estimator_of(self, site: str) -> Estimator:
+        """Return the copy of an estimator that holds the state of a site.
+
+        Raises:
+            InputError: No random site of that name has been met yet.
+        """
+        return self._bound.of(site)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of all estimators, for a checkpoint."""
+        return self._bound.state_dict()
+
+    def __call__(
+        self, program: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Run the program on ``args`` and estimate its expected total cost.
+
+        Returns:
+            A scalar; ``backward()`` estimates its gradient.
+
+        Raises:
+            ProgramError: The program has no cost, or observes a value.
+            NotFiniteError: A cost is nan or infinite (with validation on).
+            FlatCostError: All sites are pathwise and the costs vary without a gradient.
+        """
+        side_by_side = self.vectorize_particles and self.num_particles > 1
+        if side_by_side and math.isinf(self.max_plate_nesting):
+            self._guess_max_plate_nesting(program, args, kwargs)
+        if side_by_side:
+            return self._run(program, args, kwargs, self.num_particles)
+        total: Tensor | None = None
+        for _ in range(self.num_particles):
+            try:
+                part = self._run(program, args, kwargs, 1)
+            except NestingUnknown:
+                self._guess_max_plate_nesting(program, args, kwargs)
+                part = self._run(program, args, kwargs, 1)
+            total = part if total is None else total + part
+        assert total is not None
+        return total / self.num_particles
+
+    def _run(
+        self,
+        program: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        particles: int,
+    ) -> Tensor:
+        """Run the program once, with ``particles`` side by side; their mean cost."""
+        nesting, particle_dim = self.max_plate_nesting, None
+        if particles > 1:
+            nesting += 1
+            particle_dim = -int(nesting)
+            program = pyro.plate("num_particles", particles, dim=particle_dim)(program)
+        policy = make_dependencies(self.dependencies)
+        draws = Draws(self._rules, self._bound, policy, nesting, particle_dim)
+        try:
+            with draws, _NoObservations():
+                program(*args, **kwargs)
+            draws.finish()
+        finally:
+            policy.close()
+        if not draws.costs:
+            raise ProgramError(
+                "The program has no cost. Write pg.cost(name, value) for each loss, or "
+                "for minus each reward."
+            )
+        sites = list(draws.sites.values())
+        costs = list(draws.costs)
+        total = total_cost(fold(sites, draws.costs)) / particles
+        if is_validation_enabled():
+            check_costs(total, costs)
+        if draws.paths and not sites and particle_dim is not None:
+            _guard(draws, costs, particle_dim)
+        for site, estimator in self._bound.trained():
+            pyro.module(f"pgplugins.{site}", estimator)
+        return total
+
+    def _guess_max_plate_nesting(
+        self, program: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        survey = _PlateSurvey()
+        with survey:
+            program(*args, **kwargs)
+        self.max_plate_nesting = survey.nesting
+
+
+def _guard(draws: Draws, costs: list[CostTerm], particle_dim: int) -> None:
+    """Refuse costs that vary between particles without a gradient for any site."""
+    per_particle: Tensor | None = None
+    for cost in costs:
+        others = [d for d in range(-cost.value.dim(), 0) if d != particle_dim]
+        part = cost.value.sum(others) if others else cost.value
+        per_particle = part if per_particle is None else per_particle + part
+    assert per_particle is not None
+    sites = ", ".join(map(repr, draws.random))
+    guard_flat_cost(draws.paths, per_particle, f"site {sites}", "reparameterized")
+
+
+class _NoObservations(Messenger):  # type: ignore[misc]
+    """Refuses observations, which would be ignored."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["is_observed"] and not (msg["infer"] or {}).get("_deterministic"):
+            raise ProgramError(
+                f"Site {msg['name']!r} is observed (obs=..., or pyro.factor), which an "
+                "expected cost does not condition on. Write pg.cost(name, -log_prob) "
+                "to make it a cost, or use pg.ELBO with a guide."
+            )
+
+
+class _PlateSurvey(Messenger):  # type: ignore[misc]
+    """Runs a program without any estimator to see how deep its plates nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nesting = 0
+
+    def _note(self, msg: Any) -> None:
+        for frame in msg["cond_indep_stack"]:
+            if frame.vectorized:
+                self.nesting = max(self.nesting, -frame.dim)
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self._note(msg)
+
+    def _pyro_pgplugins_cost(self, msg: Any) -> None:
+        msg["done"] = msg["kept"] = True
+        self._note(msg)

@@ -1,0 +1,251 @@
+"""The handler that lets estimators draw at a Pyro program's random sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.distributions import Delta, Unit
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pgplugins.core.draw import Draw
+from pgplugins.core.fit import describe, element, misfit, suggestion
+from pgplugins.core.fold import CostTerm, Plate, Site
+from pgplugins.core.provenance import Sources, plain
+from pgplugins.distribution import unmasked, unwrapped
+from pgplugins.errors import EstimatorError, ProgramError, ShapeError
+from pgplugins.infer.binding import BoundEstimators
+from pgplugins.infer.choice import EstimatorRules
+from pgplugins.infer.dependencies import Dependencies
+from pgplugins.plugins import Site as SiteInfo
+
+
+class NestingUnknown(Exception):
+    """A site with several rows was met before the number of plates was known."""
+
+
+class Draws(Messenger):  # type: ignore[misc]
+    """Draws at every random site with the site's estimator, and keeps what it drew.
+
+    Args:
+        rules: Which estimator a site gets.
+        bound: The objective's copies of the estimators.
+        dependencies: How this run finds what is downstream of what.
+        max_plate_nesting: Number of batch dimensions that plates use, the particles
+            included; rows of sites lie to the left of them.
+        particle_dim: The dimension of the particles' plate, if there is one.
+    """
+
+    def __init__(
+        self,
+        rules: EstimatorRules,
+        bound: BoundEstimators,
+        dependencies: Dependencies,
+        max_plate_nesting: float,
+        particle_dim: int | None,
+    ) -> None:
+        """Start a run."""
+        super().__init__()
+        self.rules = rules
+        self.bound = bound
+        self.dependencies = dependencies
+        self.max_plate_nesting = max_plate_nesting
+        self.particle_dim = particle_dim
+        self.sites: dict[str, Site] = {}
+        self.random: list[str] = []
+        self.paths: list[Tensor] = []
+        self.costs: list[CostTerm] = []
+        self._misfits: list[str] = []
+        self._upstream: dict[str, Sources] = {}
+        self._many_rows = 0
+
+    def upstream_at(self, name: str) -> Sources:
+        """What the site ``name`` depended on when it ran, values aside."""
+        return self._upstream[name]
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self._upstream[msg["name"]] = self.dependencies.upstream_now()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        fn = msg["fn"]
+        if (
+            msg["done"]
+            or msg["is_observed"]
+            or msg["value"] is not None
+            or not isinstance(fn, Distribution)
+            or site_is_subsample(msg)
+        ):
+            return
+        kind = element(unmasked(unwrapped(fn)))
+        if isinstance(kind, Unit):
+            self._draw_factor(msg, kind)
+        elif not isinstance(kind, Delta):
+            self._draw(msg, fn)
+
+    def _draw_factor(self, msg: Any, fn: Any) -> None:
+        """Treat a guide's factor: the density of a draw that was made out of sight."""
+        if fn.__dict__.get("has_rsample", True):
+            return
+        name = msg["name"]
+        draw = Draw(dist=fn, value=fn.sample().unsqueeze(0))
+        self.dependencies.everything()
+        upstream = self.dependencies.upstream_now()
+        bit = self.dependencies.source(name, many_rows=False)
+        self.dependencies.everything()
+        estimator = self.bound.bind(
+            name, self.rules.choose(SiteInfo(name, fn, {"estimator": "score_function"}))
+        )
+        draw.particle_dim = self.particle_dim
+        self.sites[name] = Site(name, estimator, draw, plates_of(msg), bit, upstream)
+
+    def _draw(self, msg: Any, fn: Distribution) -> None:
+        name, infer = msg["name"], msg["infer"] or {}
+        _refuse_pyro_baseline(name, infer)
+        if msg["args"] or msg["kwargs"]:
+            raise ProgramError(
+                f"Site {name!r} passes arguments on to its distribution "
+                f"({msg['args'] or msg['kwargs']}). Write .expand(...) or a plate "
+                "instead of a sample shape."
+            )
+        choice = self.rules.choose(SiteInfo(name, fn, infer))
+        base = unmasked(unwrapped(fn))
+        msg["fn"] = unwrapped(fn)
+        self.random.append(name)
+        reason = misfit(choice.estimator, base)
+        if reason is not None:
+            self._misfits.append(
+                f"{choice.estimator.name!r} at site {name!r}, which draws from "
+                f"{describe(base)}: {reason} (write {suggestion(base)})"
+            )
+            return
+        estimator = self.bound.bind(name, choice)
+        if estimator.traits.pathwise:
+            value = estimator.draw(base).value[0]
+            self.paths.append(value)
+            msg["value"] = value
+            return
+        draw, upstream = self.dependencies.draw(
+            name, base, lambda: estimator.draw(base)
+        )
+        _check_draw(name, draw, base)
+        draw.value = plain(draw.value)
+        draw.particle_dim = self.particle_dim
+        row_dim = self._row_dim(name, draw) if draw.rows > 1 else None
+        bit = self.dependencies.source(name, many_rows=row_dim is not None)
+        if draw.value.requires_grad:
+            self.paths.append(draw.value)
+        site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
+        self.sites[name] = site
+        value = in_program(site, draw.value, len(base.event_shape))
+        msg["value"] = self.dependencies.mark(value, bit | upstream)
+
+    def _row_dim(self, name: str, draw: Draw) -> int:
+        if math.isinf(self.max_plate_nesting):
+            raise NestingUnknown
+        self._many_rows += 1
+        dim = -int(self.max_plate_nesting) - self._many_rows
+        if len(draw.dist.batch_shape) >= -dim:
+            raise ShapeError(
+                f"Site {name!r} has batch shape {tuple(draw.dist.batch_shape)}, which "
+                f"reaches beyond max_plate_nesting={self.max_plate_nesting}. Raise it, "
+                "or enclose the batch dimensions in plates."
+            )
+        return dim
+
+    def _pyro_pgplugins_cost(self, msg: Any) -> None:
+        msg["done"] = msg["kept"] = True
+        value, mask, scale = msg["value"], msg["mask"], msg["scale"]
+        plates = plates_of(msg)
+        shape = _plate_shape(plates)
+        value, sources = self.dependencies.cost(
+            lambda: _scaled(msg["name"], value, shape, scale, mask), value, scale, mask
+        )
+        sources |= self.dependencies.upstream_now()
+        self.costs.append(CostTerm(msg["name"], value, plates, sources))
+
+    def finish(self) -> None:
+        """Raise for what can only be said once the whole program has run.
+
+        Raises:
+            EstimatorError: Listing the sites that their estimators do not fit.
+            ProgramError: A name in ``estimators`` belongs to no site.
+        """
+        if self._misfits:
+            raise EstimatorError(
+                "These estimators do not fit their sites: "
+                + "; ".join(self._misfits)
+                + ". Choose per site: estimators={...} or infer={'estimator': ...}."
+            )
+        if not self.dependencies.branches:
+            # A program that branches on its draws may meet the site in another run.
+            self.rules.require_matched(self.random)
+
+
+def plates_of(msg: Mapping[str, Any]) -> frozenset[Plate]:
+    """Return the vectorized plates that enclose a site."""
+    return frozenset(
+        Plate(f.name, f.dim, int(f.size))
+        for f in msg["cond_indep_stack"]
+        if f.vectorized
+    )
+
+
+def in_program(site: Site, rows: Tensor, event_dim: int) -> Tensor:
+    """Give a tensor that starts with the site's rows the layout of the program."""
+    if site.row_dim is None:
+        return rows[0]
+    between = -site.row_dim - (rows.dim() - event_dim)
+    return rows.reshape(rows.shape[0], *(1,) * between, *rows.shape[1:])
+
+
+def _plate_shape(plates: frozenset[Plate]) -> tuple[int, ...]:
+    shape = [1] * max((-p.dim for p in plates), default=0)
+    for plate in plates:
+        shape[plate.dim] = plate.size
+    return tuple(shape)
+
+
+def _scaled(
+    name: str, value: Tensor, shape: tuple[int, ...], scale: Any, mask: Any
+) -> Tensor:
+    try:
+        value = value.expand(torch.broadcast_shapes(value.shape, shape))
+    except RuntimeError as error:
+        raise ShapeError(
+            f"pg.cost({name!r}, ...) has shape {tuple(value.shape)}, but the enclosing "
+            f"plates have shape {shape}. Batch dimensions of a cost follow its plates; "
+            "sum over the others."
+        ) from error
+    scaled: Tensor = scale_and_mask(value, scale, mask)
+    return scaled
+
+
+def _check_draw(name: str, draw: object, dist: Distribution) -> None:
+    if not isinstance(draw, Draw):
+        raise EstimatorError(
+            f"At site {name!r} the estimator's draw returned a {type(draw).__name__}; "
+            "it must return a pg.Draw."
+        )
+    want = dist.batch_shape + dist.event_shape
+    if draw.value.shape[1:] != want:
+        raise ShapeError(
+            f"At site {name!r} the estimator drew values of shape "
+            f"{tuple(draw.value.shape)}; they must be (rows, *batch, *event) = "
+            f"(rows, {', '.join(map(str, want))})."
+        )
+
+
+def _refuse_pyro_baseline(name: str, infer: Mapping[str, Any]) -> None:
+    if infer.get("baseline"):
+        raise EstimatorError(
+            f"Site {name!r} asks for a baseline in TraceGraph_ELBO's way, "
+            'infer={"baseline": ...}. Write infer={"estimator": '
+            'pg.estimator("score_function", baseline="moving_average")}, or '
+            '"leave_one_out", "neural", a module or a tensor.'
+        )

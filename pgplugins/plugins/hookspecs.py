@@ -1,0 +1,135 @@
+"""Writing a plugin: a new estimator as a package of its own.
+
+A plugin is an installed package that names a module in the entry-point group
+``pgplugins``. The module marks the functions that pgplugins may call, its *hooks*, with
+``pgplugins.hookimpl``. Two files are enough. The first is ``pyproject.toml``:
+
+.. code-block:: toml
+
+    [build-system]
+    requires = ["hatchling"]
+    build-backend = "hatchling.build"
+
+    [project]
+    name = "pgplugins-centred"
+    version = "0.1.0"
+    dependencies = ["pgplugins"]
+
+    [project.entry-points.pgplugins]
+    centred = "pgplugins_centred"
+
+The second is the module, ``pgplugins_centred.py``:
+
+.. code-block:: python
+
+    import pgplugins as pg
+
+
+    class CentredScore(pg.Estimator):
+        \"\"\"Score function whose baseline is a constant.\"\"\"
+
+        name = "centred"
+        traits = pg.Traits(unbiased=True, needs=frozenset({"log_prob"}))
+
+        def __init__(self, centre=0.0):
+            super().__init__()
+            self.centre = centre
+
+        def draw(self, dist):
+            return pg.Draw(dist=dist, value=dist.sample().unsqueeze(0))
+
+        def gradient_term(self, draw, cost):
+            return (cost[0].detach() - self.centre) * draw.box[0]
+
+
+    @pg.hookimpl
+    def pgplugins_register_estimators():
+        return [CentredScore]
+
+Install it with ``pip install -e .``; ``pgplugins list`` now shows ``centred``, and it
+can be written wherever an estimator's name can: ``estimator="centred"``, or with
+options ``pgplugins.estimator("centred", centre=2.0)``.
+
+There are two hooks, and a module may implement either or both:
+
+- ``pgplugins_register_estimators() -> list[type[Estimator]]``
+- ``pgplugins_default_estimator(site: Site) -> str | Estimator | None``
+
+A hook may leave out arguments that it does not use, and no hook runs once per step.
+
+What to know:
+
+- Plugins are loaded on the first look-up of an estimator, in the order of their names,
+  never by ``import pgplugins``. So a module should look up no estimator at its import.
+- A plugin that fails (its import raises, a hook is misspelled, a class is incomplete,
+  a name is taken) is left out as a whole, with a
+  :class:`~pgplugins.errors.PluginWarning`. ``pgplugins list`` shows the reason; the
+  other plugins do not notice.
+- A name belongs to the first that registers it, the built-in estimators before all.
+  A clash is an error that names both owners, never a silent replacement.
+- ``PGPLUGINS_DISABLE_AUTOLOAD=1`` leaves every plugin out and
+  ``PGPLUGINS_DISABLED_PLUGINS=name,name`` those that are named, by entry point or by
+  distribution.
+- While an estimator is being written, ``@pgplugins.register`` above its class does
+  without a package: it makes the name known to this process only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pluggy
+from torch.distributions import Distribution
+
+from pgplugins.core.estimator import Estimator
+
+PROJECT: Final = "pgplugins"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A random choice of a program, as a plugin gets to see it.
+
+    Args:
+        name: The site's name in the program.
+        dist: The distribution it draws from.
+        infer: What the program wrote in ``pyro.sample(..., infer=...)``.
+    """
+
+    name: str
+    dist: Distribution
+    infer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@hookspec
+def pgplugins_register_estimators() -> list[type[Estimator]]:
+    """Offer estimators; called once, when the plugin is loaded.
+
+    Returns:
+        Concrete subclasses of :class:`~pgplugins.core.estimator.Estimator` with a
+        ``name`` that nobody else has and with ``traits``.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def pgplugins_default_estimator(site: Site) -> str | Estimator | None:
+    """Decide for a site whose program names no estimator.
+
+    The first answer that is not ``None`` counts. Plugins are asked in reverse order of
+    their names; mark the implementation ``hookimpl(tryfirst=True)`` or
+    ``hookimpl(trylast=True)`` to be asked before or after the others.
+
+    Args:
+        site: The site to decide for.
+
+    Returns:
+        The name of an estimator, a configured instance, or ``None`` to leave the
+        decision to the next plugin and at last to pgplugins.
+    """
+    raise NotImplementedError

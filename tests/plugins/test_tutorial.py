@@ -1,0 +1,46 @@
+"""The plugin that the tutorial shows is a plugin that works."""
+
+import re
+import textwrap
+import tomllib
+
+import torch
+
+import pgplugins as pg
+from pgplugins.plugins import hookspecs, owner_of
+
+
+def blocks(language):
+    """Return the tutorial's code blocks in one language."""
+    pattern = rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)"
+    return [textwrap.dedent(text) for text in re.findall(pattern, hookspecs.__doc__)]
+
+
+def test_the_tutorials_plugin_loads_and_finds_the_gradient(install):
+    (metadata,), (code,) = blocks("toml"), blocks("python")
+    (name,) = tomllib.loads(metadata)["project"]["entry-points"]["pgplugins"]
+    install(name, code, distribution=tomllib.loads(metadata)["project"]["name"])
+    assert owner_of("centred") == "pgplugins-centred"
+
+    # E (x - 2)^2 for x ~ N(m, 1) has the derivative 2 (m - 2) in m.
+    torch.manual_seed(0)
+    n = 100_000
+    mean = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    means = mean.expand(n)
+    estimator = pg.estimator("centred", centre=2.0)
+    draw = estimator.draw(torch.distributions.Normal(means, torch.ones_like(means)))
+    term = estimator.gradient_term(draw, (draw.value - 2) ** 2)
+    assert term.shape == (n,)
+    assert (term == 0).all()
+    (per_draw,) = torch.autograd.grad(term.sum(), means)
+    error = per_draw.mean() - 2 * (0.5 - 2)
+    assert error.abs() < 5 * per_draw.std() / n**0.5
+    assert per_draw.std() / n**0.5 < 0.03
+
+
+def test_the_tutorials_entry_point_leads_to_a_module_of_its_own_name():
+    (metadata,) = blocks("toml")
+    project = tomllib.loads(metadata)["project"]
+    (module,) = project["entry-points"]["pgplugins"].values()
+    assert module == project["name"].replace("-", "_")
+    assert f"``{module}.py``" in hookspecs.__doc__

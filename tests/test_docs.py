@@ -1,0 +1,90 @@
+"""The documentation says what the code says."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from estimator_table import markdown_table
+
+import pgplugins as pg
+from pgplugins.plugins import hookspecs, overview
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+HOOKS = {
+    name: hook
+    for name, hook in vars(hookspecs).items()
+    if name.startswith("pgplugins_")
+}
+BUILT_IN = [row.name for row in overview() if row.owner == "pgplugins"]
+
+
+def signature(hook):
+    """Return the hook's signature as its source writes it."""
+    written = f"{hook.__name__}{inspect.signature(hook)}"
+    return written.replace("'", "")
+
+
+def test_there_are_hooks_and_estimators_to_check():
+    assert "pgplugins_register_estimators" in HOOKS
+    assert {"enumerate", "hybrid", "reparameterized", "score_function"} <= set(BUILT_IN)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hooks_signature_is_in_the_tutorial_and_its_entry_in_the_reference(name):
+    hook = HOOKS[name]
+    assert f"``{signature(hook)}``" in hookspecs.__doc__
+    entry = f".. autofunction:: pgplugins.plugins.hookspecs.{name}\n"
+    assert entry in (DOCS / "plugins.md").read_text()
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hooks_docstring_names_its_arguments_and_its_result(name):
+    doc = inspect.getdoc(HOOKS[name])
+    assert "Returns:" in doc
+    for argument in inspect.signature(HOOKS[name]).parameters:
+        assert re.search(rf"Args:(.|\n)*^    {argument}: ", doc, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_an_estimator_has_its_entry(name):
+    page = (DOCS / "estimators.md").read_text()
+    entry = rf"^## `{name}`\n(?:(?!^## )(?:.|\n))*^```{{estimator}} {name}\n"
+    assert re.search(entry, page, re.MULTILINE)
+
+
+def test_an_entry_has_its_estimator():
+    page = (DOCS / "estimators.md").read_text()
+    assert re.findall(r"^## `(\w+)`$", page, re.MULTILINE) == BUILT_IN
+
+
+@pytest.mark.parametrize("row", overview(), ids=lambda row: row.name)
+def test_a_row_of_the_table_says_what_the_traits_say(row):
+    (line,) = [
+        text for text in markdown_table().splitlines() if f"| `{row.name}` |" in text
+    ]
+    traits = pg.estimator(row.name).traits
+    assert ("**no**" in line) is (not traits.unbiased)
+    assert all(need in line for need in traits.needs)
+    assert row.summary
+
+
+def test_readme_shows_the_table_of_estimators():
+    readme = (ROOT / "README.md").read_text()
+    shown = re.search(
+        r"<!-- estimators: begin -->\n(.*?)\n<!-- estimators: end -->",
+        readme,
+        re.DOTALL,
+    )
+    assert shown, "README.md lacks the markers of the table"
+    assert shown[1].strip() == markdown_table(), (
+        "README.md is out of date; put in what python docs/_ext/estimator_table.py says"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(pg.__all__))
+def test_a_public_name_is_in_the_reference(name):
+    pages = "\n".join(page.read_text() for page in DOCS.glob("*.md"))
+    directive = rf"^\.\. (?:auto|py:)\w+:: (?:pgplugins\.(?:\w+\.)*)?{name}$"
+    assert re.search(directive, pages, re.MULTILINE)
