@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from docutils import nodes
-from pgplugins.core.estimator import Estimator
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
+from pgplugins.core.estimator import Estimator
 from pgplugins.plugins import EstimatorRow, estimator_class, overview
 
 HEADINGS = (

@@ -8,19 +8,59 @@ import torch
 from torch import Tensor
 
 
-def box(log_prob: Tensor) -> Tensor:
-    """Zero in value; its gradient is that of ``log_prob``, to every order.
+def score_term(cost: Tensor, log_prob: Tensor) -> Tensor:
+    """Zero in value; its gradient is ``cost`` times that of ``log_prob``, to every order.
 
-    ``exp(l - stop(l)) - 1``, the MagicBox of Foerster et al. (2018, "DiCE", eq. 9)
-    less one, so that multiplying a cost by it adds nothing to the cost's value.
+    The same as ``cost * (exp(l - stop(l)) - 1)`` (the MagicBox of Foerster et al. 2018,
+    "DiCE", eq. 9, less one), but a first derivative does not walk through the graph of
+    ``cost``, where it could only collect zeros: the cost meets the score in a backward
+    hook, which higher derivatives differentiate in turn.
 
     Example:
         >>> l = torch.tensor(-2.0, requires_grad=True)
-        >>> zero = box(l)
+        >>> zero = score_term(torch.tensor(5.0), l)
         >>> zero.item(), torch.autograd.grad(zero, l)[0].item()
-        (0.0, 1.0)
+        (0.0, 5.0)
     """
-    return (log_prob - log_prob.detach()).exp() - 1
+    zero = log_prob - log_prob.detach()
+    if zero.shape != cost.shape:
+        zero = zero.expand(torch.broadcast_shapes(zero.shape, cost.shape))
+    if not zero.requires_grad:
+        return zero
+
+    def meet_cost(gradient: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            # Not ``zero`` itself, whose own gradient would come through this hook.
+            return gradient * cost * (log_prob - log_prob.detach()).exp()
+        return gradient * cost
+
+    zero.register_hook(meet_cost)
+    return zero
+
+
+def without_direct_gradient(log_prob: Tensor) -> Tensor:
+    """``log_prob`` in value, without its gradient, which has mean zero under its own law.
+
+    Higher derivatives are right: the same as ``l - (exp(l - stop(l)) - 1)``, where all
+    derivatives of the part taken off have mean zero.
+
+    Example:
+        >>> l = torch.tensor(-2.0, requires_grad=True)
+        >>> held = without_direct_gradient(l)
+        >>> held.item(), torch.autograd.grad(held, l)[0].item()
+        (-2.0, 0.0)
+    """
+    held = log_prob.view_as(log_prob)
+    if not held.requires_grad:
+        return held
+
+    def drop(gradient: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return gradient * (1 - (log_prob - log_prob.detach()).exp())
+        return torch.zeros_like(gradient)
+
+    held.register_hook(drop)
+    return held
 
 
 def zero_valued(tensor: Tensor) -> Tensor:
@@ -62,9 +102,9 @@ def spread(cost: Tensor, shape: Sequence[int]) -> Tensor:
         >>> s.tolist(), torch.autograd.grad(s.sum(), c)[0].item()
         ([5.0, 5.0, 5.0, 5.0], 1.0)
     """
-    target = torch.broadcast_shapes(cost.shape, tuple(shape))
-    if target == cost.shape:
+    if cost.shape == tuple(shape):
         return cost
+    target = torch.broadcast_shapes(cost.shape, tuple(shape))
     if not cost.requires_grad:
         return cost.expand(target)
     copies = torch.Size(target).numel() // max(cost.numel(), 1)

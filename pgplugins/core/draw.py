@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import box
+from pgplugins.core.algebra import score_term
 
 
 @dataclass
@@ -29,6 +28,7 @@ class Draw:
             right) along which draws are independent replicates, or ``None``.
 
     Example:
+        >>> import torch
         >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
         >>> draw = Draw(dist=d, value=d.sample().unsqueeze(0))
         >>> draw.rows, tuple(draw.log_prob.shape)
@@ -41,7 +41,6 @@ class Draw:
     extra: Any = None
     particle_dim: int | None = None
     _log_prob: Tensor | None = field(default=None, repr=False)
-    _box: Tensor | None = field(default=None, repr=False)
 
     @property
     def rows(self) -> int:
@@ -52,24 +51,25 @@ class Draw:
     def log_prob(self) -> Tensor:
         """Log-density of the held values, shape ``(rows, *batch_shape)``.
 
-        The value is detached and cloned (a transform with a cache would otherwise
-        return the path that led to it), the parameters are not: its gradient is the
-        score.
+        The value is detached, the parameters are not: its gradient is the score.
         """
         if self._log_prob is None:
-            held = self.value.detach().clone()
-            self._log_prob = self.dist.log_prob(held)
+            # A tensor of its own: a transform with a cache would know the value that it
+            # returned and hand back the path that led to it (pytorch#59822).
+            self._log_prob = self.dist.log_prob(self.value.detach())
         return self._log_prob
 
-    @property
-    def box(self) -> Tensor:
-        """``exp(l - stop(l)) - 1`` for ``l = log_prob``: zero, with the score as gradient.
+    def score_term(self, cost: Tensor) -> Tensor:
+        """Return a zero with gradient ``cost * score``: what score estimators return.
 
-        Correct to every order of differentiation (Foerster et al. 2018, eq. 9).
+        Args:
+            cost: Shape ``(rows, *batch_shape)``, or with further dimensions between.
+
+        Returns:
+            The shape of ``cost``; exactly zero in value, right to every order of
+            differentiation (Foerster et al. 2018, eq. 9).
         """
-        if self._box is None:
-            self._box = box(self.log_prob)
-        return self._box
+        return score_term(cost, self.log_prob)
 
     @property
     def particles(self) -> int:

@@ -110,7 +110,7 @@ class Estimator(nn.Module, ABC):
         ...         return Draw(dist=dist, value=dist.sample().unsqueeze(0))
         ...
         ...     def gradient_term(self, draw, cost):
-        ...         return cost[0].detach() * draw.box[0]
+        ...         return draw.score_term(cost)[0]
         >>> PlainScore().draw(torch.distributions.Normal(0.0, 1.0)).rows
         1
     """

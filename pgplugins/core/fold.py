@@ -117,61 +117,45 @@ class _Signal(NamedTuple):
 
 
 class _Ledger:
-    """The costs so far, with sums that neighbouring sites share.
-
-    A later site's downstream costs are mostly an earlier site's too, so sums are kept by
-    plates and extended; the fold of a chain is then linear in its sites.
-    """
+    """The costs so far, with sums that neighbouring sites share."""
 
     def __init__(self, sites: Iterable[Site], costs: Iterable[CostTerm]) -> None:
         self.costs = list(costs)
         self._row_dims = {s.row_dim for s in sites if s.row_dim is not None}
-        self._sums: dict[frozenset[Plate], tuple[set[int], Tensor, Sources]] = {}
+        self._groups: dict[frozenset[Plate], _Group] = {}
+        for cost in self.costs:
+            self._group(cost.plates).append(cost)
+
+    def _group(self, plates: frozenset[Plate]) -> _Group:
+        group = self._groups.get(plates)
+        if group is None:
+            group = self._groups[plates] = _Group()
+        return group
 
     def add(self, cost: CostTerm) -> None:
         self.costs.append(cost)
+        self._group(cost.plates).append(cost)
 
     def signal(self, site: Site) -> _Signal | None:
         """Sum the costs downstream of a site, in the shape that its estimator expects.
 
         Plates foreign to the site are summed out; its own rows come first.
         """
-        groups: dict[frozenset[Plate], list[int]] = {}
-        for i, cost in enumerate(self.costs):
-            if cost.upstream & site.bit:
-                groups.setdefault(cost.plates, []).append(i)
         total: Tensor | None = None
         upstream = 0
-        for plates, members in groups.items():
-            value, sources = self._sum(plates, members)
+        for plates, group in self._groups.items():
+            value, sources = group.downstream(site.bit)
+            if value is None:
+                continue
             upstream |= sources
-            part = _arrange(site, _sum_out(value, plates - site.plates))
+            if plates != site.plates:
+                value = _sum_out(value, plates - site.plates)
+            part = _arrange(site, value)
             total = part if total is None else total + part
-        if total is None:
-            return None
-        return _Signal(total, upstream)
-
-    def _sum(
-        self, plates: frozenset[Plate], members: list[int]
-    ) -> tuple[Tensor, Sources]:
-        known = self._sums.get(plates)
-        value: Tensor | None = None
-        upstream = 0
-        done: set[int] = set()
-        if known is not None and known[0].issubset(members):
-            done, value, upstream = known
-        rest = [i for i in members if i not in done]
-        for i in rest:
-            cost = self.costs[i]
-            value = cost.value if value is None else value + cost.value
-            upstream |= cost.upstream
-        assert value is not None
-        self._sums[plates] = (done.union(rest), value, upstream)
-        return value, upstream
+        return None if total is None else _Signal(total, upstream)
 
     def average(self, site: Site, row_dim: int) -> None:
         """Replace every cost that has the site's rows by its weighted mean over them."""
-        self._sums.clear()
         weight = _weight(site, row_dim)
         for cost in self.costs:
             value = cost.value
@@ -184,6 +168,47 @@ class _Ledger:
                 else (weight * value).sum(row_dim, keepdim=True)
             )
             cost.upstream &= ~site.bit
+        for group in self._groups.values():
+            group.forget()
+
+
+class _Group:
+    """The costs of the same plates, with the last sum that was asked for.
+
+    A later site's downstream costs are mostly an earlier site's too, so the last sum is
+    extended where it can be; the fold of a chain is then linear in its sites.
+    """
+
+    def __init__(self) -> None:
+        self._inside: list[CostTerm] = []
+        self._outside: list[CostTerm] = []
+        self._total: Tensor | None = None
+        self._upstream: Sources = 0
+        self._common: Sources = -1  # sites that every cost inside depends on
+
+    def append(self, cost: CostTerm) -> None:
+        self._outside.append(cost)
+
+    def forget(self) -> None:
+        """Start over: costs have changed."""
+        self._outside = self._inside + self._outside
+        self._inside = []
+        self._total, self._upstream, self._common = None, 0, -1
+
+    def downstream(self, bit: Sources) -> tuple[Tensor | None, Sources]:
+        """Sum the costs that depend on a site; also return all that they depend on."""
+        if not self._common & bit:
+            self.forget()
+        new = [cost for cost in self._outside if cost.upstream & bit]
+        if new:
+            self._outside = [cost for cost in self._outside if not cost.upstream & bit]
+            self._inside += new
+            for cost in new:
+                value = cost.value
+                self._total = value if self._total is None else self._total + value
+                self._upstream |= cost.upstream
+                self._common &= cost.upstream
+        return self._total, self._upstream
 
 
 def _sum_out(value: Tensor, plates: Iterable[Plate]) -> Tensor:
@@ -195,6 +220,8 @@ def _arrange(site: Site, value: Tensor) -> Tensor:
     """Put the site's rows first and share the cost among its batch elements."""
     batch_shape = site.draw.dist.batch_shape
     if site.row_dim is None:
+        if value.shape == batch_shape:
+            return value.unsqueeze(0)
         value = value.unsqueeze(0)
         if value.dim() - 1 < len(batch_shape):
             value = value.reshape(

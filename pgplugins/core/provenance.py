@@ -279,9 +279,7 @@ def _track_all(
             part._sources |= sources
         elif isinstance(part, (tuple, list)):
             _track_all(part, args, tracker, sources)
-        elif isinstance(part, Tensor):
-            tracker.escape(sources)
-    return out
+    return out  # an input handed back as it came keeps what it had
 
 
 def _tracked_parts(container: Any) -> Iterable[Tracked]:

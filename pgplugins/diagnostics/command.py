@@ -56,9 +56,10 @@ def compare(estimators: str, output: Path, as_json: bool, seed: int) -> None:
 
 
 def _show(job: MainJob, picture: Path) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 100, highlight=False)
     for comparison in job.comparisons:
-        console.print(comparison.table())
+        console.print(comparison.table() if terminal else str(comparison.table()))
         console.print(verdict(comparison), end="\n\n")
     training = job.training
     reached = "solved" if training.solved else "not solved"

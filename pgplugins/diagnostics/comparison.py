@@ -23,6 +23,7 @@ from pgplugins.diagnostics.progress import track
 from pgplugins.diagnostics.reference import (
     Exact,
     Reference,
+    enumerable,
     enumerated,
     given,
     sampled,
@@ -33,10 +34,12 @@ from pgplugins.errors import (
     FlatCostError,
     InputError,
 )
+from pgplugins.estimators.enumerate import Enumerate
+from pgplugins.infer.choice import EstimatorLike
 from pgplugins.plugins import available, estimator
 
 if TYPE_CHECKING:
-    from pgplugins.infer import ELBO
+    from pgplugins.infer.elbo import ELBO
 
 MISFIT = (EstimatorError, FlatCostError)
 """Errors by which an estimator says that the objective is not for it."""
@@ -44,7 +47,7 @@ MISFIT = (EstimatorError, FlatCostError)
 
 def compare(
     objective: Any,
-    estimators: Sequence[str | Estimator] | Mapping[str, str | Estimator] | None = None,
+    estimators: Sequence[EstimatorLike] | Mapping[str, EstimatorLike] | None = None,
     *,
     params: Mapping[str, Tensor] | None = None,
     num_samples: int | None = None,
@@ -130,21 +133,19 @@ def compare(
         objective, num_samples=num_samples, num_particles=num_particles, elbo=elbo
     )
     title = name or problem.name
-    with _random_stream(seed):
+    with _random_stream(seed), _tidy_store():
         field = _Field(
             problem,
             problem.parameters() if params is None else named_parameters(params),
             num_warmup,
         )
+        truth = None if reference is None else given(reference, field.parameters)
         contestants, notes = field.enter_all(estimators)
         steps = BLOCKS * len(contestants)
         for _ in track(race(contestants, num_runs), title, steps):
             pass
-        truth = (
-            field.find_reference(contestants, num_runs)
-            if reference is None
-            else given(reference, field.parameters)
-        )
+        if truth is None:
+            truth = field.find_reference(contestants, num_runs)
     rows = [row_of(title, c, truth) for c in contestants]
     return Comparison(title, rows, reference=truth.source, notes=notes)
 
@@ -161,14 +162,14 @@ class _Field:
 
     def enter_all(
         self,
-        estimators: Sequence[str | Estimator] | Mapping[str, str | Estimator] | None,
+        estimators: Sequence[EstimatorLike] | Mapping[str, EstimatorLike] | None,
     ) -> tuple[list[Contestant], list[str]]:
         """Enter each estimator; only those that nobody asked for may be left out."""
         contestants, notes = [], []
         entries = {n: n for n in available()} if estimators is None else estimators
-        for label, entry in _labelled(entries):
+        for label, instance in _labelled(entries):
             try:
-                contestants.append(self.enter(label, entry))
+                contestants.append(self._warm(label, instance))
             except MISFIT as error:
                 if estimators is not None:
                     raise
@@ -188,20 +189,6 @@ class _Field:
                 )
         return contestants, notes
 
-    def enter(self, label: str, entry: str | Estimator) -> Contestant:
-        """Bind an estimator to the objective and warm it up."""
-        # What the comparison teaches the estimator is no business of its owner's.
-        instance = copy.deepcopy(estimator(entry))
-        contestant = Contestant(
-            label,
-            unbiased=instance.traits.unbiased,
-            assumes_smooth_cost="differentiable_cost" in instance.traits.needs,
-            loss=self._problem.loss(instance),
-            parameters=self.parameters,
-        )
-        contestant.warm_up(self._num_warmup)
-        return contestant
-
     def find_reference(self, contestants: Sequence[Contestant], runs: int) -> Reference:
         """Enumerate if possible, else run the best unbiased estimator further."""
         by_enumeration = self._enumerate()
@@ -209,31 +196,53 @@ class _Field:
             return by_enumeration
         if any(c.unbiased for c in contestants):
             return sampled(contestants, runs)
-        referee = self.enter("score_function", "score_function")
+        referee = self._warm("score_function", estimator("score_function"))
         for _ in race([referee], runs):
             pass
         return sampled([*contestants, referee], runs)
 
     def _enumerate(self) -> Reference | None:
+        if not enumerable(self._problem.distributions()):
+            return None
         try:
-            return enumerated(self.enter("enumerate", "enumerate"))
+            return enumerated(self._bind("enumerate", Enumerate()))
         except Exception:
             # Nobody asked for it, and a program that was not written to be enumerated
             # may fail in any way.
             return None
 
+    def _warm(self, label: str, instance: Estimator) -> Contestant:
+        contestant = self._bind(label, instance)
+        contestant.warm_up(self._num_warmup)
+        return contestant
+
+    def _bind(self, label: str, instance: Estimator) -> Contestant:
+        # What the comparison teaches the estimator is no business of its owner's.
+        own = copy.deepcopy(instance)
+        return Contestant(
+            label,
+            unbiased=own.traits.unbiased,
+            assumes_smooth_cost="differentiable_cost" in own.traits.needs,
+            loss=self._problem.loss(own),
+            parameters=self.parameters,
+        )
+
 
 def _labelled(
-    estimators: Sequence[str | Estimator] | Mapping[str, str | Estimator],
-) -> list[tuple[str, str | Estimator]]:
-    if isinstance(estimators, Mapping):
-        return list(estimators.items())
+    estimators: Sequence[EstimatorLike] | Mapping[str, EstimatorLike],
+) -> list[tuple[str, Estimator]]:
+    """Look every estimator up before any is run."""
     if isinstance(estimators, str):
         raise InputError(
             f"compare: estimators={estimators!r}: write a list, such as "
             f"[{estimators!r}]."
         )
-    pairs = [(estimator(e).name, e) for e in estimators]
+    if not estimators:
+        raise InputError("compare: estimators is empty; name at least one.")
+    if isinstance(estimators, Mapping):
+        return [(label, estimator(entry)) for label, entry in estimators.items()]
+    instances = [estimator(entry) for entry in estimators]
+    pairs = [(instance.name, instance) for instance in instances]
     labels = [label for label, _ in pairs]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
@@ -241,9 +250,21 @@ def _labelled(
             f"compare: {', '.join(twice)} stands in estimators more than once; write a "
             'mapping of labels, such as {"a": ..., "b": ...}.'
         )
-    if not pairs:
-        raise InputError("compare: estimators is empty; name at least one.")
     return pairs
+
+
+@contextmanager
+def _tidy_store() -> Iterator[None]:
+    """Take networks of neural baselines out of Pyro's parameter store again."""
+    store = pyro.get_param_store()
+    before = set(store)
+    try:
+        yield
+    finally:
+        for name in set(store) - before:
+            # The guide's own parameters, met for the first time, are there to stay.
+            if name.startswith("pgplugins."):
+                del store[name]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,13 +10,20 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.numbers import positive_integer
 from pgplugins.errors import InputError, InputTypeError
 from pgplugins.functional import expectation
-from pgplugins.infer import ELBO, ExpectedCost
+from pgplugins.infer.binding import BoundEstimators
+from pgplugins.infer.choice import EstimatorRules
+from pgplugins.infer.elbo import ELBO
+from pgplugins.infer.expected_cost import ExpectedCost
 
 Loss = Callable[[], Tensor]
 
@@ -34,7 +42,11 @@ class Objective(ABC):
 
     @abstractmethod
     def visit(self) -> None:
-        """Run the program once, so that its parameters show themselves."""
+        """Run once without estimators, so that the parameters show themselves."""
+
+    @abstractmethod
+    def distributions(self) -> list[Distribution]:
+        """Return what the random sites draw from."""
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters in Pyro's store that the objective meets, unconstrained.
@@ -79,8 +91,12 @@ class Expectation(Objective):
         )
 
     def visit(self) -> None:
-        """Draw and evaluate the cost, with no estimator."""
+        """Draw and evaluate the cost."""
         self._cost(self._distribution().sample((self._num_samples,)))
+
+    def distributions(self) -> list[Distribution]:
+        """The one distribution."""
+        return [self._distribution()]
 
     def _distribution(self) -> Distribution:
         dist = self._dist if isinstance(self._dist, Distribution) else self._dist()
@@ -95,31 +111,38 @@ class Expectation(Objective):
 
 
 class Variational(Objective):
-    """``(model, guide, args)``: the negative ELBO."""
+    """``(model, guide, args)``: the negative ELBO.
+
+    The template's own ``estimators`` give way to the one that is compared.
+    """
 
     def __init__(
         self,
         model: Callable[..., Any],
         guide: Callable[..., Any],
         args: tuple[Any, ...],
-        elbo: ELBO,
+        template: ELBO,
     ) -> None:
         """Keep the parts."""
         self.name = _name(model, "model")
         self._model = model
         self._guide = guide
         self._args = args
-        self._elbo = elbo
+        self._template = template
 
     def loss(self, estimator: Estimator) -> Loss:
         """Estimate with an ELBO of the estimator's own, whose sites keep the state."""
-        elbo = self._elbo.with_estimators(estimator)
+        elbo = _with_estimators(self._template, estimator)
         return lambda: elbo.differentiable_loss(self._model, self._guide, *self._args)
 
     def visit(self) -> None:
         """Run the guide, and the model on what it drew."""
         drawn = poutine.trace(self._guide).get_trace(*self._args)
         poutine.replay(self._model, drawn)(*self._args)
+
+    def distributions(self) -> list[Distribution]:
+        """What the guide draws from."""
+        return _random(poutine.trace(self._guide).get_trace(*self._args))
 
 
 class Program(Objective):
@@ -131,16 +154,49 @@ class Program(Objective):
         self._program = program
         self._num_particles = num_particles
 
-    def loss(self, estimator: Estimator | None) -> Loss:
-        """Estimate with an objective of the estimator's own."""
+    def loss(self, estimator: Estimator) -> Loss:
+        """Estimate with an objective of the estimator's own, which keeps the state."""
         objective = ExpectedCost(
             estimators=estimator, num_particles=self._num_particles
         )
         return lambda: objective(self._program)
 
     def visit(self) -> None:
-        """Run the program with the default estimators."""
-        self.loss(None)()
+        """Run the program; its costs go nowhere."""
+        with _Listener():
+            self._program()
+
+    def distributions(self) -> list[Distribution]:
+        """What the program draws from."""
+        with _Listener():
+            return _random(poutine.trace(self._program).get_trace())
+
+
+class _Listener(Messenger):
+    """Lets a program state its costs where no objective runs."""
+
+    def _pyro_pgplugins_cost(self, msg: Any) -> None:
+        msg["done"] = msg["kept"] = True
+
+
+def _with_estimators(template: ELBO, estimator: Estimator) -> ELBO:
+    """An ELBO with the template's settings, other estimators and no state."""
+    elbo = copy.copy(template)
+    elbo._structure = copy.deepcopy(template._structure)
+    elbo._rules = EstimatorRules(estimator)
+    elbo._bound = BoundEstimators()
+    return elbo
+
+
+def _random(trace: Any) -> list[Distribution]:
+    return [
+        site["fn"]
+        for site in trace.nodes.values()
+        if site["type"] == "sample"
+        and not site["is_observed"]
+        and not site_is_subsample(site)
+        and not isinstance(site["fn"], Delta)
+    ]
 
 
 def as_objective(
@@ -156,14 +212,18 @@ def as_objective(
         InputTypeError: It is none of the three kinds.
         InputError: A setting belongs to another kind.
     """
-    given = {"num_samples": num_samples, "num_particles": num_particles, "elbo": elbo}
+    counts = {"num_samples": num_samples, "num_particles": num_particles}
+    for option, count in counts.items():
+        if count is not None:
+            positive_integer(count, option)
+    given = {"elbo": elbo, **counts}
     match objective:
         case (cost, dist) if callable(cost):
-            _refuse(given, "num_samples", "an expectation (cost, dist)")
+            _accept(given, "num_samples", "an expectation (cost, dist)")
             return Expectation(cost, dist, num_samples or 1)
         case (model, guide, args) if callable(model) and callable(guide):
             kind = "a (model, guide, args) triple"
-            _refuse(given, "elbo" if elbo is not None else "num_particles", kind)
+            _accept(given, "elbo" if elbo is not None else "num_particles", kind)
             if not isinstance(args, tuple):
                 raise InputTypeError(
                     "compare: args in (model, guide, args) is a "
@@ -175,7 +235,7 @@ def as_objective(
             )
             return Variational(model, guide, args, template)
         case program if callable(program):
-            _refuse(given, "num_particles", "a program")
+            _accept(given, "num_particles", "a program")
             return Program(program, num_particles or 1)
     raise InputTypeError(
         f"compare: an objective is an expectation (cost, dist), a triple "
@@ -208,15 +268,12 @@ def named_parameters(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(params)
 
 
-def _refuse(given: Mapping[str, object], fits: str, kind: str) -> None:
-    for option, value in given.items():
-        if option != fits and value is not None:
+def _accept(given: Mapping[str, object], option: str, kind: str) -> None:
+    for other, value in given.items():
+        if other != option and value is not None:
             raise InputError(
-                f"compare: {option} does not go with {kind}; write {fits} there."
+                f"compare: {other} does not go with {kind}; write {option} there."
             )
-    count = given[fits]
-    if isinstance(count, int) and count < 1:
-        raise InputError(f"compare: {fits}={count}: write a positive integer.")
 
 
 def _name(function: Callable[..., Any], otherwise: str) -> str:

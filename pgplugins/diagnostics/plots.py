@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,11 @@ def draw(comparison: Comparison, ax: Axes) -> Axes:
     """
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_xlabel("seconds of one call")
+    # The times lie within a decade or two, where powers of ten alone say too little.
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("milliseconds of one call")
     ax.set_ylabel("total variance of the gradient")
     ax.set_title(comparison.objective)
     positive = [row.variance for row in comparison.rows if row.variance > 0]
@@ -40,12 +45,13 @@ def draw(comparison: Comparison, ax: Axes) -> Axes:
     for row in comparison.rows:
         height = row.variance or floor
         low, high = row.variance_interval
-        fast, slow = row.seconds_interval
+        time = 1e3 * row.seconds
+        fast, slow = (1e3 * s for s in row.seconds_interval)
         marker = "x" if row.biased else "o" if row.variance else "v"
         ax.errorbar(
-            [row.seconds],
+            [time],
             [height],
-            xerr=[[row.seconds - fast], [slow - row.seconds]],
+            xerr=[[time - fast], [slow - time]],
             yerr=[[row.variance - low], [high - row.variance]],
             marker=marker,
             linestyle="none",
@@ -56,8 +62,8 @@ def draw(comparison: Comparison, ax: Axes) -> Axes:
     if ranked and ranked[0].variance:
         best = ranked[0]
         ax.axline(
-            (best.seconds, best.variance),
-            (10 * best.seconds, best.variance / 10),
+            (1e3 * best.seconds, best.variance),
+            (1e3 * best.seconds * 1.01, best.variance / 1.01),
             linestyle=":",
             color="grey",
             label="as efficient as the best",

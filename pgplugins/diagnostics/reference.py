@@ -8,11 +8,15 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
+from pgplugins.core.fit import misfit
 from pgplugins.diagnostics.measurement import Contestant, flatten
 from pgplugins.diagnostics.progress import track
 from pgplugins.diagnostics.statistics import GradientStatistics, bias_test
+from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import InputError, InputTypeError, ShapeError
+from pgplugins.estimators.enumerate import Enumerate
 
 SIGNIFICANCE = 1e-6
 """A p-value below this is taken for a bias: one false alarm in a million rows."""
@@ -77,6 +81,18 @@ def given(exact: Exact, parameters: Mapping[str, Tensor]) -> Reference:
 def exactly(gradient: Tensor, source: str) -> Reference:
     """A reference without error."""
     return Reference(gradient, torch.zeros_like(gradient), source)
+
+
+def enumerable(distributions: Sequence[Distribution]) -> bool:
+    """Whether enumerating all sites at once is possible and small enough."""
+    by_support = Enumerate()
+    rows = 1
+    for dist in distributions:
+        base = unmasked(unwrapped(dist))
+        if misfit(by_support, base) is not None:
+            return False
+        rows *= by_support.draw(base).rows
+    return rows <= by_support.max_rows
 
 
 def enumerated(contestant: Contestant) -> Reference | None:

@@ -6,6 +6,7 @@ import math
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from rich.box import ROUNDED, Box
 from rich.console import Console
 from rich.table import Table
 
@@ -15,12 +16,11 @@ if TYPE_CHECKING:
     from pgplugins.diagnostics.result import Comparison, Row
 
 LEGEND = (
-    "bias z: deviation from the reference in standard errors, worst coordinate. "
-    "variance: noise of one gradient, all coordinates together; less is better. "
-    "time: one gradient on this machine. "
-    "efficiency = 1 / (variance x time): how fast averaging gradients gets precise; "
-    "more is better. "
-    "± is the 95% interval."
+    "How to read this: bias z is the worst coordinate's deviation from the reference, "
+    "in standard errors; what chance cannot explain is marked. Variance is the noise "
+    "of one gradient, all coordinates together; time is what it takes on this machine. "
+    "Less of both is better. Efficiency = 1 / (variance x time): how fast averaging "
+    "gets precise. ± is the 95% interval."
 )
 
 
@@ -37,8 +37,22 @@ class ComparisonTable:
 
     def __rich__(self) -> Table:
         """Build the table for rich."""
+        return self._build(ROUNDED)
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        out = StringIO()
+        Console(file=out, width=100, color_system=None).print(self._build(None))
+        return out.getvalue()
+
+    def _build(self, box: Box | None) -> Table:
         comparison = self._comparison
-        table = Table(title=comparison.objective, title_justify="left")
+        table = Table(
+            title=comparison.objective,
+            title_justify="left",
+            box=box,
+            pad_edge=box is not None,
+        )
         table.add_column("estimator")
         for heading in ("bias z", "variance", "time", "efficiency"):
             table.add_column(heading, justify="right")
@@ -54,12 +68,6 @@ class ComparisonTable:
                 _remark(row, comparison.best),
             )
         return table
-
-    def __str__(self) -> str:
-        """The table as plain text."""
-        out = StringIO()
-        Console(file=out, width=100, color_system=None).print(self)
-        return out.getvalue()
 
 
 def verdict(comparison: Comparison) -> str:
@@ -80,14 +88,14 @@ def verdict(comparison: Comparison) -> str:
         )
     return (
         f"{best.estimator} wins: {_times(best.efficiency / second.efficiency)} as "
-        f"efficient as {second.estimator} "
-        f"({_times(second.variance / best.variance)} less variance, "
-        f"{_times(best.seconds / second.seconds)} the time). {against}"
+        f"efficient as {second.estimator}, with "
+        f"{_times(best.variance / second.variance)} its variance in "
+        f"{_times(best.seconds / second.seconds)} its time. {against}"
     )
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.2g} times"
+    return f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.3g} times"
 
 
 def _margin(value: float, interval: Interval) -> str:

@@ -65,17 +65,15 @@ class ScoreFunction(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row, detached from its parameters."""
-        # A transform with a cache would hand the path back with the value.
-        return Draw(dist=dist, value=dist.sample().detach().clone().unsqueeze(0))
+        return Draw(dist=dist, value=dist.sample().unsqueeze(0))
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor:
-        """Return ``(cost - baseline) * box(log q)``, shape ``batch_shape``."""
-        f = cost[0]
+        """Return the score term of ``cost - baseline``, shape ``batch_shape``."""
         if self.baseline is None:
-            return f * draw.box[0]
-        held = f.detach()
+            return draw.score_term(cost)[0]
+        held = cost[0].detach()
         guess = self.baseline(draw, held)
-        term = (f if guess is None else f - guess) * draw.box[0]
+        term = draw.score_term(cost if guess is None else cost - guess)[0]
         fitting = self.baseline.fitting_term(draw, held)
         return term if fitting is None else term + fitting
 

@@ -20,6 +20,7 @@ class BoundEstimators(nn.Module):
         """Start with no sites."""
         super().__init__()
         self._keys: dict[str, Hashable] = {}
+        self._seen: dict[str, tuple[Hashable, Estimator, object]] = {}
         self.reasons: dict[str, str] = {}
 
     def bind(self, site: str, choice: Choice) -> Estimator:
@@ -38,6 +39,20 @@ class BoundEstimators(nn.Module):
         bound = self._modules[module]
         assert isinstance(bound, Estimator)
         return bound
+
+    def recall(self, site: str, circumstances: Hashable) -> Estimator | None:
+        """Return the site's copy if it was bound under the same circumstances."""
+        seen = self._seen.get(site)
+        return seen[1] if seen is not None and seen[0] == circumstances else None
+
+    def remember(
+        self, site: str, circumstances: Hashable, bound: Estimator, asked: object
+    ) -> None:
+        """Note the circumstances under which a copy was bound.
+
+        ``asked`` is kept alive, so that its identity in ``circumstances`` stays its own.
+        """
+        self._seen[site] = circumstances, bound, asked
 
     def of(self, site: str) -> Estimator:
         """Return the estimator of a site.

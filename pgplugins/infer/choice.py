@@ -84,6 +84,11 @@ class EstimatorRules:
                     "dist.Bernoulli."
                 )
 
+    @property
+    def steady(self) -> bool:
+        """Whether a site's name, kind and ``infer`` decide, so that choices can be kept."""
+        return self._function is None
+
     def choose(self, site: Site) -> Choice:
         """Return the estimator for a site."""
         own = site.infer.get("estimator")

@@ -20,9 +20,11 @@ from pgplugins.core.numbers import positive_integer
 from pgplugins.errors import InputError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
-from pgplugins.infer.dependencies import check_dependencies, make_dependencies
+from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws, NestingUnknown
-from pgplugins.infer.program import Run, run_pair
+from pgplugins.infer.program import run_pair
+from pgplugins.infer.run import Run
+from pgplugins.infer.static import EveryRun, FirstRun
 from pgplugins.infer.total import check_costs, total_cost
 
 
@@ -50,6 +52,9 @@ class ELBO(PyroELBO):  # type: ignore[misc]
             (values remember their sites, and what escapes into Python control flow
             reaches all that follows), ``"plates"`` (as ``Trace_ELBO``) or ``"order"``
             (everything later).
+        static: Keep the dependencies of the first run for as long as sites, shapes and
+            plates stay the same; a program that turns draws into Python values is
+            refused.
         retain_graph: Keep the autograd graph after ``loss_and_grads``.
         strict_enumeration_warning: Warn of sites marked for ``TraceEnum_ELBO``.
         ignore_jit_warnings: Refused: Pyro's JIT is not used here.
@@ -89,6 +94,7 @@ class ELBO(PyroELBO):  # type: ignore[misc]
         *,
         estimators: Estimators = None,
         dependencies: str = "provenance",
+        static: bool = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         positive_integer(num_particles, "num_particles")
@@ -111,7 +117,7 @@ class ELBO(PyroELBO):  # type: ignore[misc]
             strict_enumeration_warning=strict_enumeration_warning,
             retain_graph=retain_graph,
         )
-        self.dependencies = dependencies
+        self._structure = (FirstRun if static else EveryRun)(dependencies)
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
 
@@ -240,18 +246,15 @@ class ELBO(PyroELBO):  # type: ignore[misc]
         kwargs: dict[str, Any],
     ) -> Run:
         many = self.vectorize_particles and self.num_particles > 1
-        policy = make_dependencies(self.dependencies)
-        draws = Draws(
-            self._rules,
-            self._bound,
-            policy,
-            self.max_plate_nesting,
-            -int(self.max_plate_nesting) if many else None,
-        )
-        try:
+        particle_dim = -int(self.max_plate_nesting) if many else None
+
+        def execute(policy: Dependencies) -> Run:
+            draws = Draws(
+                self._rules, self._bound, policy, self.max_plate_nesting, particle_dim
+            )
             return run_pair(model, guide, args, kwargs, draws)
-        finally:
-            policy.close()
+
+        return self._structure.run(execute)
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.

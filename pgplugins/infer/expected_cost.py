@@ -18,8 +18,10 @@ from pgplugins.core.numbers import positive_integer
 from pgplugins.errors import InputError, ProgramError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
-from pgplugins.infer.dependencies import check_dependencies, make_dependencies
+from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws, NestingUnknown
+from pgplugins.infer.run import Run
+from pgplugins.infer.static import EveryRun, FirstRun
 from pgplugins.infer.total import check_costs, total_cost
 
 
@@ -38,6 +40,7 @@ class ExpectedCost:
             program once if it is needed and not given.
         dependencies: As for :class:`pgplugins.ELBO`; ``"order"`` for rollouts through an
             environment that is not torch.
+        static: As for :class:`pgplugins.ELBO`.
 
     Raises:
         InputError: An argument has a value that cannot be used.
@@ -63,6 +66,7 @@ class ExpectedCost:
         vectorize_particles: bool = True,
         max_plate_nesting: float = math.inf,
         dependencies: str = "provenance",
+        static: bool = False,
     ) -> None:
         """Check the arguments; nothing runs before the first call."""
         positive_integer(num_particles, "num_particles")
@@ -75,7 +79,7 @@ class ExpectedCost:
         self.num_particles = num_particles
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting
-        self.dependencies = dependencies
+        self._structure = (FirstRun if static else EveryRun)(dependencies)
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
 
@@ -133,26 +137,27 @@ class ExpectedCost:
             nesting += 1
             particle_dim = -int(nesting)
             program = pyro.plate("num_particles", particles, dim=particle_dim)(program)
-        policy = make_dependencies(self.dependencies)
-        draws = Draws(self._rules, self._bound, policy, nesting, particle_dim)
-        try:
+        paths: dict[str, Tensor] = {}
+
+        def execute(policy: Dependencies) -> Run:
+            draws = Draws(self._rules, self._bound, policy, nesting, particle_dim)
             with draws, _NoObservations():
                 program(*args, **kwargs)
             draws.finish()
-        finally:
-            policy.close()
-        if not draws.costs:
+            paths.update(draws.paths)
+            return Run(list(draws.sites.values()), draws.costs)
+
+        run = self._structure.run(execute)
+        if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "
                 "for minus each reward."
             )
-        sites = list(draws.sites.values())
-        costs = list(draws.costs)
-        total = total_cost(fold(sites, draws.costs)) / particles
+        if paths and not run.sites and particle_dim is not None:
+            _guard(paths, run.costs, particle_dim)
+        total = total_cost(fold(run.sites, run.costs)) / particles
         if is_validation_enabled():
-            check_costs(total, costs)
-        if draws.paths and not sites and particle_dim is not None:
-            _guard(draws, costs, particle_dim)
+            check_costs(total, run.costs)
         for site, estimator in self._bound.trained():
             pyro.module(f"pgplugins.{site}", estimator)
         return total
@@ -166,7 +171,9 @@ class ExpectedCost:
         self.max_plate_nesting = survey.nesting
 
 
-def _guard(draws: Draws, costs: list[CostTerm], particle_dim: int) -> None:
+def _guard(
+    paths: dict[str, Tensor], costs: list[CostTerm], particle_dim: int
+) -> None:
     """Refuse costs that vary between particles without a gradient for any site."""
     per_particle: Tensor | None = None
     for cost in costs:
@@ -174,8 +181,10 @@ def _guard(draws: Draws, costs: list[CostTerm], particle_dim: int) -> None:
         part = cost.value.sum(others) if others else cost.value
         per_particle = part if per_particle is None else per_particle + part
     assert per_particle is not None
-    sites = ", ".join(map(repr, draws.random))
-    guard_flat_cost(draws.paths, per_particle, f"site {sites}", "reparameterized")
+    sites = ", ".join(map(repr, paths))
+    guard_flat_cost(
+        list(paths.values()), per_particle, f"site {sites}", "reparameterized"
+    )
 
 
 class _NoObservations(Messenger):  # type: ignore[misc]

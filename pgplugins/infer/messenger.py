@@ -18,12 +18,16 @@ from pgplugins.core.draw import Draw
 from pgplugins.core.fit import describe, element, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Plate, Site
 from pgplugins.core.provenance import Sources, plain
-from pgplugins.distribution import unmasked, unwrapped
+from pgplugins.core.estimator import Estimator
+from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.plugins import Site as SiteInfo
+
+
+_NO_PLATES: frozenset[Plate] = frozenset()
 
 
 class NestingUnknown(Exception):
@@ -59,18 +63,14 @@ class Draws(Messenger):  # type: ignore[misc]
         self.particle_dim = particle_dim
         self.sites: dict[str, Site] = {}
         self.random: list[str] = []
-        self.paths: list[Tensor] = []
+        self.paths: dict[str, Tensor] = {}
         self.costs: list[CostTerm] = []
         self._misfits: list[str] = []
-        self._upstream: dict[str, Sources] = {}
+        self.reached: dict[str, Sources] = {}
         self._many_rows = 0
 
-    def upstream_at(self, name: str) -> Sources:
-        """What the site ``name`` depended on when it ran, values aside."""
-        return self._upstream[name]
-
     def _pyro_post_sample(self, msg: Any) -> None:
-        self._upstream[msg["name"]] = self.dependencies.upstream_now()
+        self.reached[msg["name"]] = self.dependencies.upstream_now()
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
@@ -105,29 +105,22 @@ class Draws(Messenger):  # type: ignore[misc]
         self.sites[name] = Site(name, estimator, draw, plates_of(msg), bit, upstream)
 
     def _draw(self, msg: Any, fn: Distribution) -> None:
-        name, infer = msg["name"], msg["infer"] or {}
-        _refuse_pyro_baseline(name, infer)
+        name = msg["name"]
         if msg["args"] or msg["kwargs"]:
             raise ProgramError(
                 f"Site {name!r} passes arguments on to its distribution "
                 f"({msg['args'] or msg['kwargs']}). Write .expand(...) or a plate "
                 "instead of a sample shape."
             )
-        choice = self.rules.choose(SiteInfo(name, fn, infer))
         base = unmasked(unwrapped(fn))
+        estimator = self._estimator(name, fn, base, msg["infer"] or {})
         msg["fn"] = unwrapped(fn)
         self.random.append(name)
-        reason = misfit(choice.estimator, base)
-        if reason is not None:
-            self._misfits.append(
-                f"{choice.estimator.name!r} at site {name!r}, which draws from "
-                f"{describe(base)}: {reason} (write {suggestion(base)})"
-            )
+        if estimator is None:
             return
-        estimator = self.bound.bind(name, choice)
         if estimator.traits.pathwise:
             value = estimator.draw(base).value[0]
-            self.paths.append(value)
+            self.paths[name] = value
             msg["value"] = value
             return
         draw, upstream = self.dependencies.draw(
@@ -139,11 +132,34 @@ class Draws(Messenger):  # type: ignore[misc]
         row_dim = self._row_dim(name, draw) if draw.rows > 1 else None
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
         if draw.value.requires_grad:
-            self.paths.append(draw.value)
+            self.paths[name] = draw.value
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
         value = in_program(site, draw.value, len(base.event_shape))
         msg["value"] = self.dependencies.mark(value, bit | upstream)
+
+    def _estimator(
+        self, name: str, fn: Distribution, base: Distribution, infer: Mapping[str, Any]
+    ) -> Estimator | None:
+        """Return the site's estimator, or ``None`` after noting that it does not fit."""
+        asked = infer.get("estimator")
+        circumstances = (id(asked), _kinds(fn), fn.event_shape, base.has_rsample)
+        known = self.rules.steady and self.bound.recall(name, circumstances)
+        if known:
+            return known
+        _refuse_pyro_baseline(name, infer)
+        choice = self.rules.choose(SiteInfo(name, fn, infer))
+        reason = misfit(choice.estimator, base)
+        if reason is not None:
+            self._misfits.append(
+                f"{choice.estimator.name!r} at site {name!r}, which draws from "
+                f"{describe(base)}: {reason} (write {suggestion(base)})"
+            )
+            return None
+        estimator = self.bound.bind(name, choice)
+        if carried_estimator(fn) is None:
+            self.bound.remember(name, circumstances, estimator, asked)
+        return estimator
 
     def _row_dim(self, name: str, draw: Draw) -> int:
         if math.isinf(self.max_plate_nesting):
@@ -187,13 +203,33 @@ class Draws(Messenger):  # type: ignore[misc]
             self.rules.require_matched(self.random)
 
 
+class Reached(Messenger):  # type: ignore[misc]
+    """Notes which sites reach each site of a program when it runs, values aside."""
+
+    def __init__(self, dependencies: Dependencies, reached: dict[str, Sources]) -> None:
+        """Write into ``reached``."""
+        super().__init__()
+        self._dependencies = dependencies
+        self._reached = reached
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self._reached[msg["name"]] = self._dependencies.upstream_now()
+
+
+def _kinds(dist: Distribution) -> tuple[type, ...]:
+    kinds = [type(dist)]
+    while (base := dist.__dict__.get("base_dist")) is not None:
+        dist = base
+        kinds.append(type(dist))
+    return tuple(kinds)
+
+
 def plates_of(msg: Mapping[str, Any]) -> frozenset[Plate]:
     """Return the vectorized plates that enclose a site."""
-    return frozenset(
-        Plate(f.name, f.dim, int(f.size))
-        for f in msg["cond_indep_stack"]
-        if f.vectorized
-    )
+    frames = msg["cond_indep_stack"]
+    if not frames:
+        return _NO_PLATES
+    return frozenset(Plate(f.name, f.dim, int(f.size)) for f in frames if f.vectorized)
 
 
 def in_program(site: Site, rows: Tensor, event_dim: int) -> Tensor:

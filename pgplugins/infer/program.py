@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine.guide import GuideMessenger
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import prune_subsample_sites
+from pyro.poutine.util import site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
-from pgplugins.core.algebra import box
+from pgplugins.core.algebra import score_term, without_direct_gradient
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, plain
-from pgplugins.errors import PgpluginsError, ProgramError
-from pgplugins.infer.dependencies import Dependencies
+from pgplugins.errors import PgpluginsError
 from pgplugins.infer.enumeration import warn_if_enumerated
-from pgplugins.infer.messenger import Draws, in_program, plates_of
-
-
-class Run(NamedTuple):
-    """What one run of a program has drawn and what it costs."""
-
-    sites: list[Site]
-    costs: list[CostTerm]
+from pgplugins.infer.messenger import Draws, Reached, in_program, plates_of
+from pgplugins.infer.run import Run
 
 
 def run_pair(
@@ -45,74 +38,59 @@ def run_pair(
             something that cannot be followed.
     """
     policy = draws.dependencies
-    replayed = _Upstream(policy)
     unwrapped_guide = poutine.unwrap(guide)
     if isinstance(unwrapped_guide, GuideMessenger):
         with draws:
             guide(*args, **kwargs)
         model_trace, guide_trace = unwrapped_guide.get_traces()
-        replayed.sources = draws._upstream
+        reached = draws.reached
     else:
         with draws:
             guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        draws.finish()
-        with replayed:
-            model_trace = poutine.trace(
-                poutine.replay(model, trace=guide_trace)
-            ).get_trace(*args, **kwargs)
+        replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
+        reached = {}
+        # Without sites to correct there is nothing to be downstream of.
+        with Reached(policy, reached) if draws.sites else nullcontext():
+            model_trace = replayed.get_trace(*args, **kwargs)
     draws.finish()
-    validate = is_validation_enabled()
-    if validate:
+    if is_validation_enabled():
         check_model_guide_match(model_trace, guide_trace, draws.max_plate_nesting)
         warn_if_enumerated(guide_trace)
-    costs: list[CostTerm] = []
-    for msg in prune_subsample_sites(model_trace).nodes.values():
-        if msg["type"] == "sample" and not _is_free(msg):
-            value, sources = _density(msg, policy)
-            sources |= replayed.sources[msg["name"]]
-            costs.append(
-                CostTerm(
-                    msg["name"], _weighed(msg, -value, validate, draws), plates_of(msg),
-                    sources,
-                )
-            )
-    for msg in prune_subsample_sites(guide_trace).nodes.values():
-        if msg["type"] == "sample" and not _is_free(msg):
-            costs.append(_guide_cost(msg, draws, validate))
+    costs = [
+        _model_cost(msg, draws, reached.get(msg["name"], 0))
+        for msg in model_trace.nodes.values()
+        if _counts(msg)
+    ]
+    costs += [
+        _guide_cost(msg, draws) for msg in guide_trace.nodes.values() if _counts(msg)
+    ]
     return Run(list(draws.sites.values()), costs)
 
 
-class _Upstream(Messenger):  # type: ignore[misc]
-    """Notes what every site of the model depends on when it runs, values aside."""
-
-    def __init__(self, policy: Dependencies) -> None:
-        super().__init__()
-        self.policy = policy
-        self.sources: dict[str, Sources] = {}
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        self.sources[msg["name"]] = self.policy.upstream_now()
-
-    def _pyro_pgplugins_cost(self, msg: Any) -> None:
-        raise ProgramError(
-            f"pg.cost({msg['name']!r}, ...) in a model: an ELBO's costs are its "
-            "log-densities. Write pyro.factor(name, -cost), or use pg.ExpectedCost."
-        )
-
-
-def _is_free(msg: Mapping[str, Any]) -> bool:
-    """Whether a site adds nothing to any cost."""
-    return msg["mask"] is False or bool((msg["infer"] or {}).get("_deterministic"))
+def _counts(msg: Mapping[str, Any]) -> bool:
+    """Whether a node of a trace adds to any cost."""
+    return (
+        msg["type"] == "sample"
+        and msg["mask"] is not False
+        and not (msg["infer"] or {}).get("_deterministic")
+        and not site_is_subsample(msg)
+    )
 
 
 def _density(
-    msg: Mapping[str, Any], policy: Dependencies
+    msg: Mapping[str, Any], draws: Draws
 ) -> tuple[Tensor, Sources]:
-    fn, value = msg["fn"], msg["value"]
+    """Log-density at a site, and the sites that it is seen to depend on."""
+    fn, value, args, kwargs = msg["fn"], msg["value"], msg["args"], msg["kwargs"]
     try:
-        return policy.cost(
-            lambda: fn.log_prob(value, *msg["args"], **msg["kwargs"]),
-            fn, value, msg["scale"], msg["mask"],
+        if not draws.sites:
+            return fn.log_prob(value, *args, **kwargs), 0
+        return draws.dependencies.cost(
+            lambda: fn.log_prob(value, *args, **kwargs),
+            fn,
+            value,
+            msg["scale"],
+            msg["mask"],
         )
     except PgpluginsError:
         raise
@@ -122,53 +100,46 @@ def _density(
         ) from error
 
 
-def _weighed(
-    msg: Any, value: Tensor, validate: bool, draws: Draws
-) -> Tensor:
-    """Scale and mask a log-density, as its plates and handlers ask."""
-    scale, mask = msg["scale"], msg["mask"]
+def _cost(
+    msg: Any, value: Tensor, sources: Sources, draws: Draws
+) -> CostTerm:
+    """Scale and mask a cost, as its plates and handlers ask."""
     with torch._C.DisableTorchFunctionSubclass():
-        weighed: Tensor = scale_and_mask(value, scale, mask)
-    if validate:
+        weighed: Tensor = scale_and_mask(value, msg["scale"], msg["mask"])
+    if is_validation_enabled():
         msg["log_prob"] = weighed
         check_site_shape(msg, draws.max_plate_nesting)
-    return weighed
+    return CostTerm(msg["name"], weighed, plates_of(msg), sources)
 
 
-def _guide_cost(msg: Any, draws: Draws, validate: bool) -> CostTerm:
+def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
+    density, sources = _density(msg, draws)
+    return _cost(msg, -density, sources | reached, draws)
+
+
+def _guide_cost(msg: Any, draws: Draws) -> CostTerm:
     name = msg["name"]
     site = draws.sites.get(name)
-    policy = draws.dependencies
     if site is None:
-        value, sources = _density(msg, policy)
-        sources |= draws.upstream_at(name)
-    else:
-        value = _own_density(msg, site)
-        sources = site.bit | site.upstream
-    cost = value if site is None else _own_cost(msg, site, value)
-    return CostTerm(
-        name, _weighed(msg, cost, validate, draws), plates_of(msg), sources
-    )
-
-
-def _own_density(msg: Mapping[str, Any], site: Site) -> Tensor:
-    """Log q of a site's own value, shared with its score where that is the same."""
+        density, sources = _density(msg, draws)
+        return _cost(msg, density, sources | draws.reached.get(name, 0), draws)
     with torch._C.DisableTorchFunctionSubclass():
-        if site.draw.value.requires_grad or msg["fn"] is not site.draw.dist:
-            density: Tensor = msg["fn"].log_prob(plain(msg["value"]))
-            return density
-        return in_program(site, site.draw.log_prob, 0)
+        return _cost(msg, _own_cost(msg, site), site.bit | site.upstream, draws)
 
 
-def _own_cost(msg: Mapping[str, Any], site: Site, density: Tensor) -> Tensor:
+def _own_cost(msg: Mapping[str, Any], site: Site) -> Tensor:
     """Log q, less its direct gradient if the site's estimator drops that.
 
-    The direct gradient has mean zero, and so have all derivatives of the box.
+    The direct gradient has mean zero, and so have all derivatives of a score term. Where
+    the value is held and nothing is masked, log q is the one that the score needs anyway.
     """
-    if site.estimator.traits.own_score == "keep":
+    drop = site.estimator.traits.own_score == "drop"
+    if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
+        density = in_program(site, site.draw.log_prob, 0)
+        return without_direct_gradient(density) if drop else density
+    value = plain(msg["value"])
+    density = msg["fn"].log_prob(value)
+    if not drop:
         return density
-    with torch._C.DisableTorchFunctionSubclass():
-        if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
-            return density - in_program(site, site.draw.box, 0)
-        held = plain(msg["value"]).detach().clone()
-        return density - box(msg["fn"].log_prob(held))
+    held = msg["fn"].log_prob(value.detach())
+    return density - score_term(held.new_ones(()), held)

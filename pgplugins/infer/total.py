@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from pgplugins.core.fold import CostTerm
@@ -12,12 +13,15 @@ from pgplugins.core.finite import require_finite
 
 def total_cost(costs: Iterable[CostTerm]) -> Tensor:
     """Sum cost terms over their plates and over one another; a scalar."""
-    total: Tensor | None = None
+    by_shape: dict[torch.Size, list[Tensor]] = {}
     for cost in costs:
-        part = cost.value.sum()
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+        by_shape.setdefault(cost.value.shape, []).append(cost.value)
+    # One stack per shape: a program of many small sites would spend its time adding.
+    parts = [
+        values[0].sum() if len(values) == 1 else torch.stack(values).sum()
+        for values in by_shape.values()
+    ]
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
 
 def check_costs(total: Tensor, costs: Iterable[CostTerm]) -> None:

@@ -39,7 +39,7 @@ The second is the module, ``pgplugins_centred.py``:
             return pg.Draw(dist=dist, value=dist.sample().unsqueeze(0))
 
         def gradient_term(self, draw, cost):
-            return (cost[0].detach() - self.centre) * draw.box[0]
+            return draw.score_term(cost - self.centre)[0]
 
 
     @pg.hookimpl

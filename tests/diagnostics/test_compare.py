@@ -22,7 +22,7 @@ from pgplugins.errors import (
 )
 from pgplugins.plugins import estimator
 
-RUNS = 4000
+RUNS = 1500
 
 
 class ShrunkScore(Estimator):
@@ -35,7 +35,7 @@ class ShrunkScore(Estimator):
         return Draw(dist=dist, value=dist.sample().unsqueeze(0))
 
     def gradient_term(self, draw, cost):
-        return 0.9 * cost[0].detach() * draw.box[0]
+        return draw.score_term(0.9 * cost.detach())[0]
 
 
 class HonestlyBiased(Estimator):
@@ -97,17 +97,18 @@ def test_variances_equal_their_closed_forms(normal):
             },
             params=params,
             reference=exact_gradient(params),
+            num_samples=64,
             num_runs=RUNS,
             seed=0,
         )
     )
     s2, d2 = 0.8**2, 1.2**2
-    path = 4 * s2 + 4 * d2 + 8 * s2
-    score = (d2**2 / s2 + 14 * d2 + 15 * s2) + (2 * d2**2 / s2 + 60 * d2 + 74 * s2)
-    # Standard errors of these variances: 2% and 9% (kurtoses of about 5 and 30, by
-    # 10^6 draws); four of each.
-    assert rows["path"].variance == pytest.approx(path, rel=0.10)
-    assert rows["score"].variance == pytest.approx(score, rel=0.36)
+    path = (4 * s2 + 4 * d2 + 8 * s2) / 64
+    score = d2**2 / s2 + 14 * d2 + 15 * s2
+    score = (score + 2 * d2**2 / s2 + 60 * d2 + 74 * s2) / 64
+    # Four standard errors of these variances, by the spread of 10^7 single draws.
+    assert rows["path"].variance == pytest.approx(path, rel=0.14)
+    assert rows["score"].variance == pytest.approx(score, rel=0.24)
     for row in rows.values():
         assert not row.biased
         assert abs(row.bias_z) < 4.5  # one false alarm in 70,000
@@ -131,7 +132,7 @@ def test_leave_one_out_on_a_bernoulli_equals_its_closed_form():
     theta = torch.sigmoid(logit).item()
     q = theta * (1 - theta)
     want = (1 - 2 * t) ** 2 * (q * (1 - 3 * q) - q**2 * (n - 3) / (n - 1)) / n
-    assert row.variance == pytest.approx(want, rel=0.08)  # four standard errors
+    assert row.variance == pytest.approx(want, rel=0.18)  # four standard errors
 
 
 def test_a_constant_factor_on_the_gradient_is_found(normal):
@@ -146,8 +147,8 @@ def test_a_constant_factor_on_the_gradient_is_found(normal):
         seed=0,
     )
     rows = by_name(result)
-    # The shrunk one draws 64 samples too, but has no baseline: its bias of 0.24 is
-    # 0.9 of a standard deviation of one run, over 4000 runs.
+    # Its bias of 0.24 in mu is a third of the standard deviation of one run (0.72,
+    # without a baseline), so z is about -13 after 1500 runs.
     assert rows["shrunk_score"].bias_z < -6
     assert rows["shrunk_score"].biased
     assert not rows["score_function"].biased
@@ -195,12 +196,12 @@ def test_a_jump_is_not_blamed_on_the_estimator_that_sees_it():
 
 
 def test_false_alarms_stay_within_the_budget(normal):
-    # Sixty honest rows: Šidák's p-values are uniform at worst, so fewer than 1 in 10^4
-    # suites sees one below 1e-6, and 12 or more below 0.05 about as rarely.
+    # Forty honest rows: Šidák's p-values are uniform at worst, so fewer than 1 in 10^4
+    # suites sees one below 1e-6, and nine or more below 0.05 in 1 of 7000.
     params, objective = normal
     p_values = [
         row.bias_p
-        for seed in range(30)
+        for seed in range(20)
         for row in compare(
             objective,
             ["reparameterized", "score_function"],
@@ -213,7 +214,7 @@ def test_false_alarms_stay_within_the_budget(normal):
         ).rows
     ]
     assert min(p_values) > 1e-6
-    assert sum(p < 0.05 for p in p_values) < 12
+    assert sum(p < 0.05 for p in p_values) < 9
 
 
 def test_enumeration_is_the_reference_where_it_is_possible():
@@ -333,7 +334,7 @@ def test_labels_tell_two_configurations_apart(normal):
     both = {"plain": plain, "loo": "score_function"}
     options = {"params": params, "num_samples": 8, "num_runs": 400, "seed": 0}
     rows = by_name(compare(objective, both, **options))
-    assert rows["plain"].variance > 2 * rows["loo"].variance
+    assert rows["plain"].variance > 1.2 * rows["loo"].variance
     with pytest.raises(InputError, match="score_function stands in estimators more"):
         compare(objective, [plain, "score_function"], **options)
 
@@ -344,6 +345,8 @@ def test_labels_tell_two_configurations_apart(normal):
         ({"estimators": ["nope"]}, UnknownEstimatorError, "nope"),
         ({"estimators": ["enumerate"]}, EstimatorError, "enumerate"),
         ({"estimators": []}, InputError, "empty"),
+        ({"estimators": {}}, InputError, "empty"),
+        ({"estimators": {"a": "nope"}}, UnknownEstimatorError, "nope"),
         ({"estimators": "hybrid"}, InputError, "write a list"),
         ({"num_runs": 19}, InputError, "20 or more"),
         ({"num_warmup": 0}, InputError, "1 or more"),

@@ -40,21 +40,21 @@ def test_streaming_figures_equal_the_two_pass_formulas(generator):
 @pytest.mark.parametrize(
     ("draw", "lowest"),
     [
-        pytest.param(lambda g: torch.randn(60, 3, generator=g), 0.93, id="normal"),
+        pytest.param(lambda g: torch.randn(60, 3, generator=g), 0.895, id="normal"),
         # Kurtosis 9: sixty runs do not show all of the tail.
         pytest.param(
-            lambda g: torch.empty(60, 3).exponential_(generator=g), 0.86, id="skewed"
+            lambda g: torch.empty(60, 3).exponential_(generator=g), 0.856, id="skewed"
         ),
     ],
 )
 def test_variance_interval_covers(draw, lowest, generator):
-    # The budget: 600 binomial trials have a standard error of 0.009 at 0.95 (0.014 at
-    # 0.86), and the intervals are approximate.
+    # A longer simulation covered 0.937 and 0.907; the bounds are three standard errors
+    # of 300 binomial trials below that.
     covered = 0
-    for _ in range(600):
+    for _ in range(300):
         low, high = statistics_of(draw(generator)).variance_interval()
         covered += low <= 3.0 <= high
-    assert lowest - 0.03 < covered / 600 < 0.985
+    assert lowest < covered / 300 < 0.99
 
 
 def test_median_interval_covers():

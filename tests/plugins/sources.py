@@ -17,7 +17,7 @@ class {cls}(pg.Estimator):
         return pg.Draw(dist=dist, value=dist.sample().unsqueeze(0))
 
     def gradient_term(self, draw, cost):
-        return cost[0].detach() * draw.box[0]
+        return draw.score_term(cost)[0]
 
 
 @pg.hookimpl

@@ -19,7 +19,7 @@ def define(name="mine", cls="Mine", **members):
         "name": name,
         "traits": pg.Traits(unbiased=True, needs=frozenset({"log_prob"})),
         "draw": lambda self, dist: pg.Draw(dist, dist.sample().unsqueeze(0)),
-        "gradient_term": lambda self, draw, cost: cost[0].detach() * draw.box[0],
+        "gradient_term": lambda self, draw, cost: draw.score_term(cost)[0],
         **members,
     }
     kept = {key: value for key, value in complete.items() if value is not None}

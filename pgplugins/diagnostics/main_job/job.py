@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pgplugins.core.estimator import Estimator
 from pgplugins.diagnostics.main_job.cartpole import SOLVED, Training, train
 from pgplugins.diagnostics.main_job.extras import require_extras
 from pgplugins.diagnostics.main_job.logistic_regression import (
@@ -18,6 +19,7 @@ from pgplugins.diagnostics.main_job.logistic_regression import (
 )
 from pgplugins.diagnostics.main_job.lqr import compare_on_lqr
 from pgplugins.diagnostics.result import Comparison
+from pgplugins.infer.choice import EstimatorLike
 
 PICTURE = "compare.png"
 
@@ -65,25 +67,38 @@ class MainJob:
         return path
 
 
-def run(estimators: Sequence[str | Estimator], seed: int) -> MainJob:
+def run(estimators: Sequence[EstimatorLike], seed: int) -> MainJob:
     """Compare estimators on two objectives, and train a policy with the score function.
 
     Args:
         estimators: Names or instances; each must fit both objectives.
-        seed: Fixes every random number; the times still vary.
+        seed: Fixes every random number; the times still vary. Torch runs on
+            one thread meanwhile.
 
     Raises:
         MissingExtraError: Scikit-learn or Gymnasium is not installed.
         EstimatorError: An estimator does not fit.
     """
     require_extras()
-    return MainJob(
-        comparisons=[
-            compare_on_logistic_regression(estimators, seed),
-            compare_on_lqr(estimators, seed),
-        ],
-        training=train(seed),
-    )
+    with _one_thread():
+        return MainJob(
+            comparisons=[
+                compare_on_logistic_regression(estimators, seed),
+                compare_on_lqr(estimators, seed),
+            ],
+            training=train(seed),
+        )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run torch on one thread: tensors this small only make others wait."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _draw_curve(training: Training, ax: Axes) -> None:

@@ -10,10 +10,10 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
-from pgplugins.core.estimator import Estimator
 from pgplugins.diagnostics.comparison import compare
 from pgplugins.diagnostics.result import Comparison
-from pgplugins.infer import ELBO
+from pgplugins.infer.choice import EstimatorLike
+from pgplugins.infer.elbo import ELBO
 
 PARTICLES = 16
 STEPS = 150
@@ -95,7 +95,7 @@ def exact_gradient(
 
 
 def compare_on_logistic_regression(
-    estimators: Sequence[str | Estimator], seed: int
+    estimators: Sequence[EstimatorLike], seed: int
 ) -> Comparison:
     """Compare estimators of the ELBO's gradient at a point on the way to the optimum.
 

@@ -10,10 +10,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pgplugins.core.estimator import Estimator
 from pgplugins.diagnostics.comparison import compare
 from pgplugins.diagnostics.result import Comparison
-from pgplugins.infer import cost
+from pgplugins.infer.choice import EstimatorLike
+from pgplugins.infer.cost import cost
 
 ROLLOUTS = 32
 RUNS = 300
@@ -130,7 +130,7 @@ def cart() -> Regulator:
     )
 
 
-def compare_on_lqr(estimators: Sequence[str | Estimator], seed: int) -> Comparison:
+def compare_on_lqr(estimators: Sequence[EstimatorLike], seed: int) -> Comparison:
     """Compare estimators of the policy gradient against the Riccati-exact one.
 
     Args:

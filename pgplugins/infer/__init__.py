@@ -1,0 +1,1 @@
+"""The Pyro front: programs, their sites, and the objectives that run them."""
