@@ -15,6 +15,8 @@ from pgplugins.infer.elbo import ELBO
 from pgplugins.infer.expected_cost import ExpectedCost
 from pgplugins.plugins import available, estimator, hookimpl, register
 
+__version__ = _version("pgplugins")
+
 __all__ = [
     "ELBO",
     "Draw",

@@ -1,4 +1,4 @@
-"""A distribution that carries its estimator, for Pyro's own ELBOs and for torch code."""
+"""A distribution that carries its estimator, for Pyro's ELBOs and for torch code."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.fit import require_fit
 from pgplugins.errors import EstimatorError, InputTypeError, ProgramError
 from pgplugins.plugins import estimator as make_estimator
+
+_ONE = torch.Size()
 
 
 def wrap(dist: Distribution, estimator: str | Estimator) -> WrappedDistribution:
@@ -63,19 +65,11 @@ class WrappedDistribution(TorchDistribution):
         """Keep both."""
         self.base_dist = base_dist
         self.estimator = estimator
+        self.has_rsample = "rsample" in estimator.traits.needs
+        self.has_enumerate_support = bool(base_dist.has_enumerate_support)
         super().__init__(
             base_dist.batch_shape, base_dist.event_shape, validate_args=False
         )
-
-    @property
-    def has_rsample(self) -> bool:
-        """Whether a draw carries the path to the parameters."""
-        return "rsample" in self.estimator.traits.needs
-
-    @property
-    def has_enumerate_support(self) -> bool:
-        """Whether the support is finite."""
-        return bool(self.base_dist.has_enumerate_support)
 
     @property
     def support(self) -> Any:
@@ -103,12 +97,12 @@ class WrappedDistribution(TorchDistribution):
         """Expand the distribution; the estimator stays."""
         return WrappedDistribution(self.base_dist.expand(batch_shape), self.estimator)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = _ONE) -> Tensor:
         """Draw, detached from the parameters."""
         # A transform with a cache would hand the path back with the value.
         return self.base_dist.sample(sample_shape).detach().clone()
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Any = _ONE) -> Tensor:
         """Draw, attached to the parameters.
 
         Raises:
@@ -157,9 +151,10 @@ class WrappedDistribution(TorchDistribution):
                 "Trace_ELBO; it takes the same arguments."
             )
         log_prob = self.log_prob(value)
+        zero: Any = 0  # which Pyro recognises; a tensor of zeros it would add
         if traits.pathwise:
-            return ScoreParts(log_prob, 0, log_prob)
-        return ScoreParts(log_prob, log_prob, 0)
+            return ScoreParts(log_prob, zero, log_prob)
+        return ScoreParts(log_prob, log_prob, zero)
 
     def __repr__(self) -> str:
         """Show what is wrapped, and in what."""
@@ -198,16 +193,23 @@ def unmasked(dist: Distribution) -> Distribution:
     return dist
 
 
-def _rewrap(dist: torch.distributions.Independent, base: Distribution) -> Distribution:
+def _rewrap(
+    dist: torch.distributions.Independent[Any], base: Distribution
+) -> Distribution:
     if base is dist.base_dist:
         return dist
     return Independent(base, dist.reinterpreted_batch_ndims)
 
 
-@register_kl(WrappedDistribution, WrappedDistribution)
-@register_kl(WrappedDistribution, Distribution)
-@register_kl(Distribution, WrappedDistribution)
-@register_kl(Delta, WrappedDistribution)
-@register_kl(WrappedDistribution, Delta)
 def _kl(p: Distribution, q: Distribution) -> Tensor:
     return kl_divergence(unwrapped(p), unwrapped(q))
+
+
+for _pair in (
+    (WrappedDistribution, WrappedDistribution),
+    (WrappedDistribution, Distribution),
+    (Distribution, WrappedDistribution),
+    (Delta, WrappedDistribution),
+    (WrappedDistribution, Delta),
+):
+    register_kl(*_pair)(_kl)

@@ -41,8 +41,8 @@ def expectation(
         num_samples: Number of independent draws.
 
     Returns:
-        Shape ``b``: the mean cost, with a gradient for the distribution's parameters and
-        for whatever else the cost depends on.
+        Shape ``b``: the mean cost, with a gradient for the distribution's parameters
+        and for whatever else the cost depends on.
 
     Raises:
         InputError: ``num_samples`` is not a positive integer.
@@ -148,7 +148,9 @@ def surrogate(
                 f"{type(given).__name__}; it must be a {kind.__name__}."
             )
     chosen = make_estimator(estimator)
-    if baseline is not None and not isinstance(baseline, str) or baseline != "default":
+    if (
+        baseline is not None and not isinstance(baseline, str)
+    ) or baseline != "default":
         if not isinstance(estimator, str):
             raise InputError(
                 "pg.surrogate got an estimator that is configured already and a "

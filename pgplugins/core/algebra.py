@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def score_term(cost: Tensor, log_prob: Tensor) -> Tensor:
-    """Zero in value; its gradient is ``cost`` times that of ``log_prob``, to every order.
+    """Zero in value, with ``cost`` times the gradient of ``log_prob``, to every order.
 
     The same as ``cost * (exp(l - stop(l)) - 1)`` (the MagicBox of Foerster et al. 2018,
     "DiCE", eq. 9, less one), but a first derivative does not walk through the graph of
@@ -39,7 +39,7 @@ def score_term(cost: Tensor, log_prob: Tensor) -> Tensor:
 
 
 def without_direct_gradient(log_prob: Tensor) -> Tensor:
-    """``log_prob`` in value, without its gradient, which has mean zero under its own law.
+    """``log_prob`` in value, without its gradient, which has mean zero.
 
     Higher derivatives are right: the same as ``l - (exp(l - stop(l)) - 1)``, where all
     derivatives of the part taken off have mean zero.

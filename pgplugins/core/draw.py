@@ -21,8 +21,8 @@ class Draw:
     Args:
         dist: The distribution that was drawn from.
         value: Shape ``(rows, *batch_shape, *event_shape)``.
-        weight: Broadcastable to ``(rows, *batch_shape)``, sums to one over rows. ``None``
-            stands for equal weights.
+        weight: Broadcastable to ``(rows, *batch_shape)``, sums to one over rows;
+            ``None`` stands for equal weights.
         extra: Whatever the estimator wants to find again in ``gradient_term``.
         particle_dim: Set by the front: the batch dimension (negative, counted from the
             right) along which draws are independent replicates, or ``None``.
@@ -73,7 +73,7 @@ class Draw:
 
     @property
     def particles(self) -> int:
-        """Number of independent replicates along ``particle_dim`` (1 if there is none)."""
+        """Number of independent replicates along ``particle_dim``."""
         if self.particle_dim is None:
             return 1
         return int(self.dist.batch_shape[self.particle_dim])

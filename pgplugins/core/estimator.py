@@ -134,7 +134,8 @@ class Estimator(nn.Module, ABC):
         Returns:
             A tensor of shape ``batch_shape`` (with those further dimensions, if any)
             whose value is exactly zero and whose gradient, added to that of
-            ``sum_r weight_r * cost_r``, is the estimate; ``None`` if nothing is missing.
+            ``sum_r weight_r * cost_r``, is the estimate; ``None`` if nothing is
+            missing.
         """
 
     def update(self, draw: Draw, cost: Tensor) -> None:

@@ -12,8 +12,9 @@ def describe(dist: Distribution) -> str:
     """Name a distribution with what it wraps, such as ``Independent(Normal)``.
 
     Example:
+        >>> import torch
         >>> from torch.distributions import Independent, Normal
-        >>> describe(Independent(Normal([0.0, 1.0], 1.0), 1))
+        >>> describe(Independent(Normal(torch.zeros(2), 1.0), 1))
         'Independent(Normal)'
     """
     name = type(dist).__name__
@@ -25,8 +26,9 @@ def element(dist: Distribution) -> Distribution:
     """Return the distribution of one element of an event that ``to_event`` joined.
 
     Example:
+        >>> import torch
         >>> from torch.distributions import Bernoulli, Independent
-        >>> element(Independent(Bernoulli([0.1, 0.2]), 1)).has_enumerate_support
+        >>> element(Independent(Bernoulli(torch.zeros(2)), 1)).has_enumerate_support
         True
     """
     while isinstance(dist, Independent):
@@ -47,7 +49,9 @@ def misfit(estimator: Estimator, dist: Distribution) -> str | None:
     if "rsample" in needs and not dist.has_rsample:
         return f"{describe(dist)} has no rsample"
     if "enumerate_support" in needs and not element(dist).has_enumerate_support:
-        return f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
+        return (
+            f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
+        )
     return estimator.refusal(dist)
 
 

@@ -1,4 +1,4 @@
-"""A pathwise gradient of a cost that has none is refused instead of returned as zero."""
+"""A pathwise gradient of a cost that has none is refused, not returned as zero."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from pgplugins.errors import ProgramError, ShapeError
 
 
 class Plate(NamedTuple):
-    """A declared independence: ``size`` elements along batch dimension ``dim`` (< 0)."""
+    """A declared independence: ``size`` elements along batch dimension ``dim`` < 0."""
 
     name: str
     dim: int
@@ -155,7 +155,7 @@ class _Ledger:
         return None if total is None else _Signal(total, upstream)
 
     def average(self, site: Site, row_dim: int) -> None:
-        """Replace every cost that has the site's rows by its weighted mean over them."""
+        """Replace every cost that has a site's rows by its weighted mean over them."""
         weight = _weight(site, row_dim)
         for cost in self.costs:
             value = cost.value

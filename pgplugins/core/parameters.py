@@ -7,8 +7,8 @@ parameters were expanded and handed back gives them.
 from __future__ import annotations
 
 from functools import singledispatch
+from typing import Any
 
-import torch
 from torch import Tensor
 from torch.distributions import (
     Distribution,
@@ -84,12 +84,12 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
 
 
 @parameters_of.register
-def _(dist: Independent) -> dict[str, Tensor]:
+def _(dist: Independent[Any]) -> dict[str, Tensor]:
     return parameters_of(dist.base_dist)
 
 
 @with_parameters.register
-def _(dist: Independent, values: dict[str, Tensor]) -> Distribution:
+def _(dist: Independent[Any], values: dict[str, Tensor]) -> Distribution:
     base = with_parameters(dist.base_dist, values)
     return type(dist)(base, dist.reinterpreted_batch_ndims, validate_args=False)
 
@@ -114,5 +114,7 @@ def _(dist: TransformedDistribution) -> dict[str, Tensor]:
 def _(dist: TransformedDistribution, values: dict[str, Tensor]) -> Distribution:
     base = with_parameters(dist.base_dist, values)
     rebuilt = dist.__new__(type(dist))
-    TransformedDistribution.__init__(rebuilt, base, dist.transforms, validate_args=False)
+    TransformedDistribution.__init__(
+        rebuilt, base, dist.transforms, validate_args=False
+    )
     return rebuilt

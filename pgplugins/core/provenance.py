@@ -217,11 +217,20 @@ class Tracked(Tensor):
                 name == "__getitem__" and _indexes_by_mask(args)
             ):
                 tracker.escape(sources)
-            out.__class__ = Tracked
-            out._tracker = tracker
-            out._sources = sources
-            return out
+            return _adopt(out, tracker, sources)
         return _pass_on(func, args, kwargs, out, tracker, sources)
+
+
+def _adopt(value: Any, tracker: Tracker, sources: Sources) -> Tensor:
+    """Turn a tensor that nobody else has seen into a tracked one, in place.
+
+    Cheaper than ``as_subclass``, which adds a node to the autograd graph.
+    """
+    value.__class__ = Tracked
+    value._tracker = tracker
+    value._sources = sources
+    adopted: Tensor = value
+    return adopted
 
 
 def _pass_on(
@@ -272,9 +281,7 @@ def _track_all(
 ) -> Any:
     for part in out:
         if type(part) is Tensor and not _shares_identity(part, args):
-            part.__class__ = Tracked
-            part._tracker = tracker
-            part._sources = sources
+            _adopt(part, tracker, sources)
         elif type(part) is Tracked:
             part._sources |= sources
         elif isinstance(part, (tuple, list)):
@@ -315,7 +322,7 @@ _validation_code: dict[CodeType, bool] = {}
 
 
 def _is_validation(code: CodeType) -> bool:
-    """Whether ``code`` only checks a distribution's arguments, and raises or goes on."""
+    """Whether ``code`` only checks a distribution's arguments."""
     known = _validation_code.get(code)
     if known is None:
         path = code.co_filename.replace("\\", "/")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class PastRegression(nn.Module):
-    """Regresses targets on zero-mean columns, from exponential averages of past moments.
+    """Regresses targets on zero-mean columns, from averages of past moments.
 
     A control variate with coefficients fitted on the same batch is biased, and one
     fitted on the other rows of the batch needs many of them; coefficients from past

@@ -86,8 +86,9 @@ class GradientStatistics:
 
         A scaled chi-square whose degrees of freedom match the observed spread of the
         residuals (Satterthwaite 1946), which for one coordinate is the kurtosis
-        adjustment of Box (1953) and O'Neill (2014). Approximate where the tails are so
-        heavy that the runs do not show them.
+        adjustment of Box (1953) and O'Neill (2014). Somewhat too short for few runs
+        (in simulations with 60 runs it covered 94% for normal and 91% for exponential
+        estimates), and more so for tails so heavy that the runs do not show them.
         """
         centre = self.variance
         spread = fmean((r - centre) ** 2 for r in self.residuals)

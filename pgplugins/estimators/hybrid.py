@@ -19,7 +19,7 @@ from pgplugins.errors import EstimatorError
 class Hybrid(Estimator):
     """``P - beta . [s, f s - P]``: both gradients of one sample, best combined.
 
-    Score ``S = f s`` and path ``P = f' dx/dtheta`` of the same sample have the same mean
+    Score ``S = f s`` and path ``P = f' dx/dtheta`` of one sample have the same mean
     when the cost is continuous, so their difference is a control variate, and so is
     every score column. The row's path gradient is regressed on all of the site's score
     columns and differences; the coefficients come from past draws, so the estimate is
@@ -67,7 +67,7 @@ class Hybrid(Estimator):
         return Draw(dist=own, value=own.rsample().unsqueeze(0), extra=varied)
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
-        """Return minus the explained part of the path gradient, shape ``batch_shape``."""
+        """Return minus the explained part of the path, shape ``batch_shape``."""
         rows: list[Tensor] = draw.extra
         if not rows:
             return None

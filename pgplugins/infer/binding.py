@@ -50,7 +50,7 @@ class BoundEstimators(nn.Module):
     ) -> None:
         """Note the circumstances under which a copy was bound.
 
-        ``asked`` is kept alive, so that its identity in ``circumstances`` stays its own.
+        ``asked`` is kept alive, so that its identity in ``circumstances`` stays.
         """
         self._seen[site] = circumstances, bound, asked
 

@@ -39,8 +39,8 @@ class EstimatorRules:
     (:func:`pgplugins.wrap`), then exact names and name patterns in the order written,
     then distribution types (the most specific first), then the plugin hook
     ``pgplugins_default_estimator``, then the default: pathwise where there is
-    ``rsample``, else the score function. A function in place of a mapping is asked after
-    the wrapper; where it returns ``None`` the plugin hook and the default follow.
+    ``rsample``, else the score function. A function in place of a mapping is asked
+    after the wrapper; where it returns ``None`` the plugin hook and the default follow.
 
     Raises:
         InputTypeError: A key or a value is of a kind that cannot be used.
@@ -56,9 +56,7 @@ class EstimatorRules:
         self._matched: set[str] = set()
         if estimators is None:
             return
-        if isinstance(estimators, (str, Estimator)) or (
-            isinstance(estimators, type) and issubclass(estimators, Estimator)
-        ):
+        if isinstance(estimators, (str, Estimator, type)):
             self._everywhere = make_estimator(estimators)
         elif isinstance(estimators, Mapping):
             self._read(estimators)
@@ -86,7 +84,7 @@ class EstimatorRules:
 
     @property
     def steady(self) -> bool:
-        """Whether a site's name, kind and ``infer`` decide, so that choices can be kept."""
+        """Whether name, kind and ``infer`` decide, so that choices can be kept."""
         return self._function is None
 
     def choose(self, site: Site) -> Choice:

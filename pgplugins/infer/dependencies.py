@@ -1,4 +1,4 @@
-"""Which sites a cost depends on: found by tracking, from plates, from order, or recalled.
+"""Which sites a cost depends on: found by tracking, from plates or from order.
 
 A policy answers two questions for the messenger that runs a program: what a site's
 parameters depend on, and what a cost depends on.
@@ -65,7 +65,7 @@ class Dependencies(ABC):
         """
         return compute(), 0
 
-    def everything(self) -> None:
+    def everything(self) -> None:  # noqa: B027
         """Note that what runs from now on may depend on every site so far."""
 
     @property
@@ -73,7 +73,7 @@ class Dependencies(ABC):
         """Whether the program was seen to turn a draw into a Python value."""
         return False
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """End the run."""
 
 
@@ -94,7 +94,7 @@ class Plates(Dependencies):
 
 
 class Provenance(Dependencies):
-    """Values remember their sites; what escapes into Python reaches all that follows."""
+    """Values remember their sites; what escapes reaches all that follows."""
 
     def __init__(self) -> None:
         """Start a run with a tracker of its own."""

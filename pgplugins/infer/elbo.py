@@ -8,14 +8,13 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO as PyroELBO  # noqa: N811
+from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.fold import CostTerm, average_rows, fold
-from pgplugins.core.finite import require_finite
 from pgplugins.core.numbers import positive_integer
 from pgplugins.errors import InputError
 from pgplugins.infer.binding import BoundEstimators
@@ -28,7 +27,7 @@ from pgplugins.infer.static import EveryRun, FirstRun
 from pgplugins.infer.total import check_costs, total_cost
 
 
-class ELBO(PyroELBO):  # type: ignore[misc]
+class ELBO(PyroELBO):
     """A drop-in for ``Trace_ELBO`` and ``TraceGraph_ELBO``, with an estimator per site.
 
     Works with :class:`pyro.infer.SVI`, and ``elbo(model, guide)`` is a
@@ -38,8 +37,8 @@ class ELBO(PyroELBO):  # type: ignore[misc]
 
     Args:
         estimators: A name or an instance for all sites; a mapping from site names, name
-            patterns (``"layer_*"``) or distribution types to estimators; a function of a
-            :class:`~pgplugins.plugins.Site` that returns an estimator or ``None``. A
+            patterns (``"layer_*"``) or distribution types to estimators; a function of
+            a :class:`~pgplugins.plugins.Site` that returns an estimator or ``None``. A
             site's own ``infer={"estimator": ...}`` comes before all of them, then
             :func:`pgplugins.wrap`, names, patterns, types, the plugin hook, and the
             default: pathwise where there is ``rsample``, else the score function.
@@ -109,7 +108,8 @@ class ELBO(PyroELBO):  # type: ignore[misc]
                 f"tail_adaptive_beta={tail_adaptive_beta!r} belongs to Pyro's "
                 "TraceTailAdaptive_ELBO, another objective. Leave it out."
             )
-        super().__init__(
+        inherited: Any = super()  # Pyro does not say its types
+        inherited.__init__(
             num_particles=num_particles,
             max_plate_nesting=max_plate_nesting,
             max_iarange_nesting=max_iarange_nesting,
@@ -208,7 +208,7 @@ class ELBO(PyroELBO):  # type: ignore[misc]
         return total
 
     def _total(self, folded: list[CostTerm], costs: Iterable[CostTerm]) -> Tensor:
-        total = total_cost(folded) / self.num_particles
+        total: Tensor = total_cost(folded) / self.num_particles
         if is_validation_enabled():
             check_costs(total, costs)
         return total
@@ -220,12 +220,13 @@ class ELBO(PyroELBO):  # type: ignore[misc]
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Iterator[Run]:
+        pyro_elbo: Any = super()
         if self.vectorize_particles:
             if math.isinf(self.max_plate_nesting):
-                self._guess_max_plate_nesting(model, guide, args, kwargs)
+                pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
             yield self._run(
-                self._vectorized_num_particles(model),
-                self._vectorized_num_particles(guide),
+                pyro_elbo._vectorized_num_particles(model),
+                pyro_elbo._vectorized_num_particles(guide),
                 args,
                 kwargs,
             )
@@ -234,7 +235,7 @@ class ELBO(PyroELBO):  # type: ignore[misc]
             try:
                 run = self._run(model, guide, args, kwargs)
             except NestingUnknown:
-                self._guess_max_plate_nesting(model, guide, args, kwargs)
+                pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
                 run = self._run(model, guide, args, kwargs)
             yield run
 

@@ -9,7 +9,7 @@ from pgplugins.errors import PgpluginsWarning
 
 
 def warn_if_enumerated(guide_trace: Any) -> None:
-    """Warn of guide sites with ``infer={"enumerate": ...}``, which TraceEnum_ELBO reads."""
+    """Warn of guide sites that are marked for ``TraceEnum_ELBO``."""
     marked = [
         name
         for name, site in guide_trace.nodes.items()

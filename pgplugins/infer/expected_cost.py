@@ -38,8 +38,8 @@ class ExpectedCost:
             the program once per particle, as programs with Python control flow need.
         max_plate_nesting: Largest number of nested plates; guessed by running the
             program once if it is needed and not given.
-        dependencies: As for :class:`pgplugins.ELBO`; ``"order"`` for rollouts through an
-            environment that is not torch.
+        dependencies: As for :class:`pgplugins.ELBO`; ``"order"`` for rollouts through
+            an environment that is not torch.
         static: As for :class:`pgplugins.ELBO`.
 
     Raises:
@@ -171,9 +171,7 @@ class ExpectedCost:
         self.max_plate_nesting = survey.nesting
 
 
-def _guard(
-    paths: dict[str, Tensor], costs: list[CostTerm], particle_dim: int
-) -> None:
+def _guard(paths: dict[str, Tensor], costs: list[CostTerm], particle_dim: int) -> None:
     """Refuse costs that vary between particles without a gradient for any site."""
     per_particle: Tensor | None = None
     for cost in costs:
@@ -187,7 +185,7 @@ def _guard(
     )
 
 
-class _NoObservations(Messenger):  # type: ignore[misc]
+class _NoObservations(Messenger):
     """Refuses observations, which would be ignored."""
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -199,7 +197,7 @@ class _NoObservations(Messenger):  # type: ignore[misc]
             )
 
 
-class _PlateSurvey(Messenger):  # type: ignore[misc]
+class _PlateSurvey(Messenger):
     """Runs a program without any estimator to see how deep its plates nest."""
 
     def __init__(self) -> None:

@@ -15,17 +15,16 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
+from pgplugins.core.estimator import Estimator
 from pgplugins.core.fit import describe, element, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Plate, Site
 from pgplugins.core.provenance import Sources, plain
-from pgplugins.core.estimator import Estimator
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.plugins import Site as SiteInfo
-
 
 _NO_PLATES: frozenset[Plate] = frozenset()
 
@@ -34,7 +33,7 @@ class NestingUnknown(Exception):
     """A site with several rows was met before the number of plates was known."""
 
 
-class Draws(Messenger):  # type: ignore[misc]
+class Draws(Messenger):
     """Draws at every random site with the site's estimator, and keeps what it drew.
 
     Args:
@@ -141,7 +140,7 @@ class Draws(Messenger):  # type: ignore[misc]
     def _estimator(
         self, name: str, fn: Distribution, base: Distribution, infer: Mapping[str, Any]
     ) -> Estimator | None:
-        """Return the site's estimator, or ``None`` after noting that it does not fit."""
+        """Return the site's estimator; ``None`` after noting that it does not fit."""
         asked = infer.get("estimator")
         circumstances = (id(asked), _kinds(fn), fn.event_shape, base.has_rsample)
         known = self.rules.steady and self.bound.recall(name, circumstances)
@@ -203,7 +202,7 @@ class Draws(Messenger):  # type: ignore[misc]
             self.rules.require_matched(self.random)
 
 
-class Reached(Messenger):  # type: ignore[misc]
+class Reached(Messenger):
     """Notes which sites reach each site of a program when it runs, values aside."""
 
     def __init__(self, dependencies: Dependencies, reached: dict[str, Sources]) -> None:

@@ -31,7 +31,7 @@ def run_pair(
     kwargs: Mapping[str, Any],
     draws: Draws,
 ) -> Run:
-    """Draw from the guide, replay the model against it, and take costs ``log q - log p``.
+    """Draw from the guide, replay the model, and take costs ``log q - log p``.
 
     Raises:
         PgpluginsError: A site and its estimator do not fit, or the program does
@@ -57,7 +57,7 @@ def run_pair(
         check_model_guide_match(model_trace, guide_trace, draws.max_plate_nesting)
         warn_if_enumerated(guide_trace)
     costs = [
-        _model_cost(msg, draws, reached.get(msg["name"], 0))
+        _model_cost(msg, draws, reached.get(str(msg["name"]), 0))
         for msg in model_trace.nodes.values()
         if _counts(msg)
     ]
@@ -67,7 +67,7 @@ def run_pair(
     return Run(list(draws.sites.values()), costs)
 
 
-def _counts(msg: Mapping[str, Any]) -> bool:
+def _counts(msg: Any) -> bool:
     """Whether a node of a trace adds to any cost."""
     return (
         msg["type"] == "sample"
@@ -77,9 +77,7 @@ def _counts(msg: Mapping[str, Any]) -> bool:
     )
 
 
-def _density(
-    msg: Mapping[str, Any], draws: Draws
-) -> tuple[Tensor, Sources]:
+def _density(msg: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Sources]:
     """Log-density at a site, and the sites that it is seen to depend on."""
     fn, value, args, kwargs = msg["fn"], msg["value"], msg["args"], msg["kwargs"]
     try:
@@ -100,15 +98,13 @@ def _density(
         ) from error
 
 
-def _cost(
-    msg: Any, value: Tensor, sources: Sources, draws: Draws
-) -> CostTerm:
+def _cost(msg: Any, value: Tensor, sources: Sources, draws: Draws) -> CostTerm:
     """Scale and mask a cost, as its plates and handlers ask."""
     with torch._C.DisableTorchFunctionSubclass():
         weighed: Tensor = scale_and_mask(value, msg["scale"], msg["mask"])
     if is_validation_enabled():
         msg["log_prob"] = weighed
-        check_site_shape(msg, draws.max_plate_nesting)
+        check_site_shape(msg, draws.max_plate_nesting)  # type: ignore[arg-type]
     return CostTerm(msg["name"], weighed, plates_of(msg), sources)
 
 
@@ -130,16 +126,16 @@ def _guide_cost(msg: Any, draws: Draws) -> CostTerm:
 def _own_cost(msg: Mapping[str, Any], site: Site) -> Tensor:
     """Log q, less its direct gradient if the site's estimator drops that.
 
-    The direct gradient has mean zero, and so have all derivatives of a score term. Where
-    the value is held and nothing is masked, log q is the one that the score needs anyway.
+    The direct gradient has mean zero, and so have all derivatives of a score term.
+    Where the value is held and nothing is masked, log q is what the score needs anyway.
     """
     drop = site.estimator.traits.own_score == "drop"
     if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
-        density = in_program(site, site.draw.log_prob, 0)
-        return without_direct_gradient(density) if drop else density
+        shared = in_program(site, site.draw.log_prob, 0)
+        return without_direct_gradient(shared) if drop else shared
     value = plain(msg["value"])
-    density = msg["fn"].log_prob(value)
+    density: Tensor = msg["fn"].log_prob(value)
     if not drop:
         return density
-    held = msg["fn"].log_prob(value.detach())
+    held: Tensor = msg["fn"].log_prob(value.detach())
     return density - score_term(held.new_ones(()), held)

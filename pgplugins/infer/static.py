@@ -73,9 +73,9 @@ def _refuse_branches(execute: Execute, policy: Dependencies) -> Run:
     if isinstance(policy, Provenance) and policy.branches:
         names = policy.tracker.names_of(policy.tracker.escaped)
         raise ProgramError(
-            "static=True keeps the dependencies of the first run, but the program turns "
-            f"values that come from {', '.join(map(repr, names))} into Python values "
-            "(if, .item(), float()), so they can change. Leave static out, or write "
+            "static=True keeps the dependencies of the first run, but the program "
+            f"turns values that come from {', '.join(map(repr, names))} into Python "
+            "values (if, .item(), float()), so they can change. Leave static out, or write "
             "torch.where(...) instead of the branch."
         )
     return run

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from pgplugins.core.fold import CostTerm
 from pgplugins.core.finite import require_finite
+from pgplugins.core.fold import CostTerm
 
 
 def total_cost(costs: Iterable[CostTerm]) -> Tensor:

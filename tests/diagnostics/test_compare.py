@@ -106,9 +106,9 @@ def test_variances_equal_their_closed_forms(normal):
     path = (4 * s2 + 4 * d2 + 8 * s2) / 64
     score = d2**2 / s2 + 14 * d2 + 15 * s2
     score = (score + 2 * d2**2 / s2 + 60 * d2 + 74 * s2) / 64
-    # Four standard errors of these variances, by the spread of 10^7 single draws.
+    # Four standard errors of these variances (by 300,000 runs: 14% and 21%).
     assert rows["path"].variance == pytest.approx(path, rel=0.14)
-    assert rows["score"].variance == pytest.approx(score, rel=0.24)
+    assert rows["score"].variance == pytest.approx(score, rel=0.22)
     for row in rows.values():
         assert not row.biased
         assert abs(row.bias_z) < 4.5  # one false alarm in 70,000
