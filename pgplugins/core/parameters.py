@@ -83,18 +83,18 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
     return rebuilt
 
 
-@parameters_of.register
+@parameters_of.register(Independent)
 def _(dist: Independent[Any]) -> dict[str, Tensor]:
     return parameters_of(dist.base_dist)
 
 
-@with_parameters.register
+@with_parameters.register(Independent)
 def _(dist: Independent[Any], values: dict[str, Tensor]) -> Distribution:
     base = with_parameters(dist.base_dist, values)
     return type(dist)(base, dist.reinterpreted_batch_ndims, validate_args=False)
 
 
-@parameters_of.register
+@parameters_of.register(MultivariateNormal)
 def _(dist: MultivariateNormal) -> dict[str, Tensor]:
     # Whatever it was built from, it draws and scores through this factor.
     return {
@@ -105,12 +105,12 @@ def _(dist: MultivariateNormal) -> dict[str, Tensor]:
     }
 
 
-@parameters_of.register
+@parameters_of.register(TransformedDistribution)
 def _(dist: TransformedDistribution) -> dict[str, Tensor]:
     return parameters_of(dist.base_dist)
 
 
-@with_parameters.register
+@with_parameters.register(TransformedDistribution)
 def _(dist: TransformedDistribution, values: dict[str, Tensor]) -> Distribution:
     base = with_parameters(dist.base_dist, values)
     rebuilt = dist.__new__(type(dist))
