@@ -32,6 +32,7 @@ def parameters_of(dist: Distribution) -> dict[str, Tensor]:
         EstimatorError: The distribution does not show its parameters.
 
     Example:
+        >>> import torch
         >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
         >>> {k: tuple(v.shape) for k, v in parameters_of(d).items()}
         {'loc': (3,), 'scale': (3,)}
@@ -62,6 +63,7 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
         EstimatorError: The distribution cannot be rebuilt from its parameters.
 
     Example:
+        >>> import torch
         >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
         >>> with_parameters(d, {"loc": torch.ones(3), "scale": d.scale}).mean
         tensor([1., 1., 1.])

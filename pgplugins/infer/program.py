@@ -18,6 +18,7 @@ from torch import Tensor
 from pgplugins.core.algebra import score_term, without_direct_gradient
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, plain
+from pgplugins.distribution import unmasked
 from pgplugins.errors import PgpluginsError
 from pgplugins.infer.enumeration import warn_if_enumerated
 from pgplugins.infer.messenger import Draws, Reached, in_program, plates_of
@@ -133,9 +134,13 @@ def _own_cost(msg: Mapping[str, Any], site: Site) -> Tensor:
     if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
         shared = in_program(site, site.draw.log_prob, 0)
         return without_direct_gradient(shared) if drop else shared
-    value = plain(msg["value"])
-    density: Tensor = msg["fn"].log_prob(value)
-    if not drop:
-        return density
-    held: Tensor = msg["fn"].log_prob(value.detach())
-    return density - score_term(held.new_ones(()), held)
+    law = msg["fn"]
+    if unmasked(law) is law:
+        # The draw's own copy of the law, so that both gradients meet in its parameters.
+        density = in_program(site, site.draw.dist.log_prob(site.draw.value), 0)
+        held = in_program(site, site.draw.log_prob, 0)
+    else:
+        value = plain(msg["value"])
+        density = law.log_prob(value)
+        held = law.log_prob(value.detach()) if drop else density
+    return density - score_term(held.new_ones(()), held) if drop else density
