@@ -87,9 +87,17 @@ def expectation(
     summed = len(batch) - len(kept)
     aligned = value.reshape(draw.rows, num_samples, *(1,) * summed, *kept)
     _check_weight(chosen, draw, base, summed)
-    signal = spread(aligned, (draw.rows, num_samples, *batch))
-    if "differentiable_cost" in chosen.traits.needs:
-        guard_flat_cost([draw.value], value, describe(base), chosen.name)
+    needs = chosen.traits.needs
+    by_score = "log_prob" in needs and "differentiable_cost" not in needs
+    together = summed > 0 and by_score and chosen.traits.order == "any"
+    signal = spread(
+        aligned,
+        (draw.rows, num_samples, *batch),
+        draw.log_prob if together else None,
+    )
+    if "differentiable_cost" in needs:
+        draws = value.flatten(0, 1)
+        guard_flat_cost([draw.value], draws, describe(base), chosen.name)
     term = chosen.gradient_term(draw, signal)
     chosen.update(draw, signal)
 
@@ -151,7 +159,7 @@ def surrogate(
     if (
         baseline is not None and not isinstance(baseline, str)
     ) or baseline != "default":
-        if not isinstance(estimator, str):
+        if isinstance(estimator, Estimator):
             raise InputError(
                 "pg.surrogate got an estimator that is configured already and a "
                 "baseline as well; write "

@@ -24,6 +24,8 @@ class Draw:
         weight: Broadcastable to ``(rows, *batch_shape)``, sums to one over rows;
             ``None`` stands for equal weights.
         extra: Whatever the estimator wants to find again in ``gradient_term``.
+        held_dist: ``dist`` with its parameters detached, if the estimator has it: where
+            only the path through the value is to be differentiated.
         particle_dim: Set by the front: the batch dimension (negative, counted from the
             right) along which draws are independent replicates, or ``None``.
 
@@ -39,6 +41,7 @@ class Draw:
     value: Tensor
     weight: Tensor | None = None
     extra: Any = None
+    held_dist: Distribution | None = None
     particle_dim: int | None = None
     _log_prob: Tensor | None = field(default=None, repr=False)
 

@@ -22,7 +22,8 @@ def guard_flat_cost(
 
     Args:
         values: The attached draws of the program, one tensor per site.
-        cost: Their costs, one or more per draw.
+        cost: Their costs, draws along the first dimension. With a single draw, costs
+            are compared across its batch elements.
         what: What was drawn from, for the message.
         estimator: The estimator, for the message.
 
@@ -33,9 +34,14 @@ def guard_flat_cost(
     if not attached:
         return
     held = cost.detach()
-    low, high = held.aminmax()
+    if held.numel() == 0:
+        return
+    if held.dim() > 1 and held.shape[0] > 1:
+        low, high = held.amin(0), held.amax(0)
+    else:
+        low, high = held.aminmax()
     rounding = 100 * torch.finfo(held.dtype).eps * held.abs().amax()
-    if bool(high - low <= rounding):
+    if bool((high - low <= rounding).all()):
         return
     message = (
         f"The cost differs between draws of {what}, but its gradient with respect to "

@@ -6,7 +6,8 @@ parameters were expanded and handed back gives them.
 
 from __future__ import annotations
 
-from functools import singledispatch
+import inspect
+from functools import cache, singledispatch
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.distributions import (
     MultivariateNormal,
     TransformedDistribution,
 )
+from torch.distributions.utils import lazy_property
 
 from pgplugins.errors import EstimatorError
 
@@ -37,9 +39,7 @@ def parameters_of(dist: Distribution) -> dict[str, Tensor]:
         >>> {k: tuple(v.shape) for k, v in parameters_of(d).items()}
         {'loc': (3,), 'scale': (3,)}
     """
-    names = [name for name in dist.arg_constraints if name in dist.__dict__]
-    names = names or list(dist.arg_constraints)
-    found = {name: getattr(dist, name) for name in names}
+    found = {name: getattr(dist, name) for name in _names(dist)}
     if not found or not all(isinstance(v, Tensor) for v in found.values()):
         raise EstimatorError(
             f"{type(dist).__name__} does not show its parameters as tensors, so no "
@@ -69,8 +69,12 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
         tensor([1., 1., 1.])
     """
     try:
-        rebuilt = type(dist)(**values, validate_args=False)  # type: ignore[arg-type]
-    except TypeError as error:
+        rebuilt = type(dist)(
+            **values,  # type: ignore[arg-type]
+            **_settings(dist, values),
+            validate_args=False,
+        )
+    except (TypeError, ValueError) as error:
         raise EstimatorError(
             f"{type(dist).__name__} cannot be rebuilt from its parameters "
             f'{sorted(values)} ({error}). Use estimator="reparameterized" or '
@@ -83,6 +87,52 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
             'estimator="reparameterized" or "score_function" for it.'
         )
     return rebuilt
+
+
+def _names(dist: Distribution) -> list[str]:
+    """Name the parameters that ``dist`` was built from, not those derived from them."""
+    state = dist.__dict__
+    built_from = state.get("_param")
+    names = [
+        name
+        for name in dist.arg_constraints
+        if f"_unbroadcasted_{name}" in state
+        or (name in state and not _is_cached(dist, name, built_from))
+    ]
+    if names:
+        return names
+    names = list(dist.arg_constraints)
+    if "probs" in names and "logits" in names:
+        names.remove("probs")
+    return names
+
+
+def _is_cached(dist: Distribution, name: str, built_from: object) -> bool:
+    """Whether an attribute was computed from ``built_from`` when it was asked for."""
+    if built_from is None or not isinstance(
+        getattr(type(dist), name, None), lazy_property
+    ):
+        return False
+    return dist.__dict__[name] is not built_from
+
+
+def _settings(dist: Distribution, values: dict[str, Tensor]) -> dict[str, Any]:
+    """Find what a constructor asks for besides parameters, such as a temperature."""
+    return {
+        name: getattr(dist, name)
+        for name in _required_arguments(type(dist))
+        if name not in values and hasattr(dist, name)
+    }
+
+
+@cache
+def _required_arguments(kind: type[Distribution]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, wanted in inspect.signature(kind).parameters.items()
+        if wanted.default is wanted.empty
+        and wanted.kind is wanted.POSITIONAL_OR_KEYWORD
+    )
 
 
 @parameters_of.register(Independent)
@@ -116,6 +166,8 @@ def _(dist: TransformedDistribution) -> dict[str, Tensor]:
 def _(dist: TransformedDistribution, values: dict[str, Tensor]) -> Distribution:
     base = with_parameters(dist.base_dist, values)
     rebuilt = dist.__new__(type(dist))
+    # Some families keep parameters that their transforms are made of.
+    rebuilt.__dict__.update(dist.__dict__)
     TransformedDistribution.__init__(
         rebuilt, base, dist.transforms, validate_args=False
     )

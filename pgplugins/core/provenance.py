@@ -25,6 +25,9 @@ from torch.distributions import Distribution
 
 from pgplugins.errors import ProgramError
 
+# The level of the innermost torch.func transform that is running, or None.
+_transform_level = torch._C._functorch.maybe_current_level
+
 Sources = int
 """A set of sites as a bit mask: bit ``i`` stands for the ``i``-th tracked site."""
 
@@ -71,9 +74,6 @@ _METADATA = frozenset(
         "output_nr",
         "__len__",
         "__hash__",
-        "__repr__",
-        "__str__",
-        "__format__",
         "__dir__",
         "result_type",
         "can_cast",
@@ -158,6 +158,13 @@ class Tracker:
             )
         self.escaped |= sources
 
+    def shown(self, sources: Sources) -> None:
+        """Note that a value was written out: the text may become a name or a key.
+
+        A text shows all rows at once, so nobody chooses between them.
+        """
+        self.escaped |= sources & ~self._many_rows
+
     def close(self) -> None:
         """End the run: values that outlive it are plain from now on."""
         self.live = False
@@ -179,6 +186,18 @@ class Tracked(Tensor):
             self._tracker.escape(self._sources)
         return plain(self).__reduce_ex__(protocol)
 
+    def __repr__(self, **options: Any) -> str:
+        """Show the plain value; whoever reads the text is downstream."""
+        if self._tracker.live:
+            self._tracker.shown(self._sources)
+        return plain(self).__repr__(**options)
+
+    def __format__(self, spec: str) -> str:
+        """Write the plain value out; whoever reads the text is downstream."""
+        if self._tracker.live:
+            self._tracker.shown(self._sources)
+        return plain(self).__format__(spec)
+
     @classmethod
     def __torch_function__(
         cls,
@@ -188,6 +207,9 @@ class Tracked(Tensor):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run ``func`` on plain tensors and pass the inputs' sources on."""
+        if func in _metadata and not _is_functional_transform(sys._getframe(1).f_code):
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **(kwargs or {}))
         tracker: Tracker | None = None
         sources = 0
         for arg in args:
@@ -211,14 +233,33 @@ class Tracked(Tensor):
                 out = func(*args)
         if tracker is None:
             return out
-        if type(out) is Tensor and not _shares_identity(out, args):
-            name = getattr(func, "__name__", "")
-            if name in _DATA_DEPENDENT_SHAPE or (
-                name == "__getitem__" and _indexes_by_mask(args)
-            ):
-                tracker.escape(sources)
-            return _adopt(out, tracker, sources)
+        if _transform_level() is not None:
+            # What torch.func wraps loses its class when it is unwrapped again.
+            tracker.escape(sources)
+        if type(out) is Tensor:
+            for arg in args:
+                if arg is out:
+                    break
+            else:
+                if _needs_values(func, args):
+                    tracker.escape(sources)
+                return _adopt(out, tracker, sources)
         return _pass_on(func, args, kwargs, out, tracker, sources)
+
+
+# The functions behind the names in _METADATA, as they are met.
+_metadata: set[object] = set()
+_value_dependent: dict[object, bool | None] = {}
+
+
+def _needs_values(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Whether the shape of the result depends on the values that went in."""
+    known = _value_dependent.get(func, ...)
+    if known is ...:
+        name = getattr(func, "__name__", "")
+        known = None if name == "__getitem__" else name in _DATA_DEPENDENT_SHAPE
+        _value_dependent[func] = known
+    return _indexes_by_mask(args) if known is None else bool(known)
 
 
 def _adopt(value: Any, tracker: Tracker, sources: Sources) -> Tensor:
@@ -269,6 +310,7 @@ def _pass_on(
         return _track_all(out, args, tracker, sources)
     caller = sys._getframe(2).f_code
     if name in _METADATA:
+        _metadata.add(func)
         if _is_functional_transform(caller):
             tracker.escape(sources)
     elif not _is_validation(caller):

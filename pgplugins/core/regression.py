@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 
+_SIZED = ("waiting", "mean", "second", "solved")
+
+
 class PastRegression(nn.Module):
     """Regresses targets on zero-mean columns, from averages of past moments.
 
@@ -18,49 +21,37 @@ class PastRegression(nn.Module):
     regressed apart: one group is a full regression, one group per parameter costs
     memory linear in the parameters.
 
+    The averages weigh all past rows alike until they remember ``horizon`` rows per
+    column, and forget exponentially from then on. Rows wait until there is one
+    per column, and are then taken in together: the coefficients in use may have seen
+    less than the whole past, never the current draw.
+
     Args:
-        horizon: How many past rows the averages remember, in units of regression
-            columns.
+        horizon: How many past rows the averages remember, per column.
         ridge: Added to the diagonal of the columns' covariance, relative to it.
     """
 
     weight: Tensor
+    waiting: Tensor | None
     mean: Tensor | None
     second: Tensor | None
+    solved: Tensor | None
 
-    def __init__(self, horizon: float = 100.0, ridge: float = 1e-3) -> None:
+    def __init__(self, horizon: float, ridge: float) -> None:
         """Start without a past."""
         super().__init__()
         self.horizon = horizon
         self.ridge = ridge
-        self.register_buffer("weight", torch.zeros(()))
-        self.register_buffer("mean", None)
-        self.register_buffer("second", None)
+        self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
+        for name in _SIZED:
+            self.register_buffer(name, None)
 
-    def coefficients(self, columns: int) -> Tensor | None:
-        """Return the coefficients fitted so far.
+    def coefficients(self) -> Tensor | None:
+        """Return the coefficients fitted on the past, shape ``(groups, q, targets)``.
 
-        Args:
-            columns: Number of columns ``q`` in each group.
-
-        Returns:
-            Shape ``(groups, q, targets)``, or ``None`` while the past is too short to
-            say anything.
+        ``None`` while the past is too short to say anything.
         """
-        if self.mean is None or self.second is None or self.weight < 4 * columns:
-            return None
-        mean, second = self.mean, self.second
-        covariance = second - mean[:, :columns, None] * mean[:, None, :]
-        gram = covariance[:, :, :columns]
-        cross = covariance[:, :, columns:]
-        scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
-        gram = gram * scale[:, :, None] * scale[:, None, :]
-        gram = gram + self.ridge * torch.eye(columns, dtype=gram.dtype).to(gram)
-        factor, failed = torch.linalg.cholesky_ex(gram)
-        if failed.any():
-            return None
-        solved = torch.cholesky_solve(cross * scale[:, :, None], factor)
-        return solved * scale[:, :, None]
+        return self.solved
 
     def update(self, columns: Tensor, targets: Tensor) -> None:
         """Take rows into the averages.
@@ -69,23 +60,54 @@ class PastRegression(nn.Module):
             columns: Shape ``(groups, rows, q)``.
             targets: Shape ``(groups, rows, p)``.
         """
-        rows, q = columns.shape[1:]
-        joint = torch.cat([columns, targets], -1).double()
-        mean = joint.mean(1)
-        second = joint[:, :, :q].transpose(1, 2) @ joint / rows
+        q = columns.shape[-1]
+        rows = torch.cat([columns, targets], -1).double()
+        if self.waiting is not None:
+            rows = torch.cat([self.waiting, rows], 1)
+        if rows.shape[1] < q:
+            self.waiting = rows
+            return
+        self.waiting = None
+        self._take_in(rows, q)
+        if self.weight >= 4 * q:
+            self.solved = self._solve(q)
+
+    def _take_in(self, rows: Tensor, q: int) -> None:
+        count = rows.shape[1]
         keep = self.weight.clamp_max(self.horizon * q)
-        share = rows / (keep + rows)
-        self.weight = keep + rows
+        self.weight = keep + count
+        mean = rows.mean(1)
         if self.mean is None or self.second is None:
-            self.mean, self.second = mean, second
-        else:
-            self.mean = self.mean.lerp(mean, share.to(mean))
-            self.second = self.second.lerp(second, share.to(second))
+            self.mean = mean
+            self.second = rows[:, :, :q].transpose(1, 2) @ rows / count
+            return
+        share = float(count / self.weight)
+        self.mean = self.mean.lerp(mean, share)
+        self.second = torch.baddbmm(
+            self.second,
+            rows[:, :, :q].transpose(1, 2),
+            rows,
+            beta=1 - share,
+            alpha=share / count,
+        )
+
+    def _solve(self, q: int) -> Tensor | None:
+        assert self.mean is not None and self.second is not None
+        covariance = self.second - self.mean[:, :q, None] * self.mean[:, None, :]
+        gram, cross = covariance[:, :, :q], covariance[:, :, q:]
+        scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
+        gram = gram * scale[:, :, None] * scale[:, None, :]
+        gram.diagonal(dim1=-2, dim2=-1).add_(self.ridge)
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if failed.any():
+            return self.solved
+        found = torch.cholesky_solve(cross * scale[:, :, None], factor)
+        return found * scale[:, :, None]
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any
     ) -> None:
-        for name in ("mean", "second"):
+        for name in _SIZED:
             # Their sizes are only known once a site has been seen.
             setattr(self, name, state_dict.get(prefix + name))
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -25,6 +25,11 @@ class Hybrid(Estimator):
     columns and differences; the coefficients come from past draws, so the estimate is
     unbiased for any number of particles.
 
+    The path gradient is caught on its way through ``backward``, which therefore runs
+    once; it corrects the gradient and learns there. A cost that depends on the sample
+    has to be part of the objective: what is added to the loss afterwards has a path but
+    no score.
+
     Args:
         horizon: How many past rows the regression remembers, per column.
         max_parameters: Sites with more parameters per event than this are regressed
@@ -42,12 +47,11 @@ class Hybrid(Estimator):
         own_score="drop",
     )
 
-    def __init__(self, horizon: float = 100.0, max_parameters: int = 256) -> None:
+    def __init__(self, horizon: float = 10.0, max_parameters: int = 256) -> None:
         """Start without a past: the first estimates are pathwise."""
         super().__init__()
         self.max_parameters = max_parameters
-        self.past = PastRegression(horizon=horizon)
-        self._lesson: tuple[Tensor, Tensor] | None = None
+        self.past = PastRegression(horizon, ridge=0.01)
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse distributions whose parameters cannot be expanded over rows."""
@@ -60,66 +64,77 @@ class Hybrid(Estimator):
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row from a copy of ``dist`` that has its own parameters per row."""
         values = parameters_of(dist)
-        # A view of its own separates this site's use of a parameter from all others.
-        rows = {k: v.expand(v.shape) for k, v in values.items()}
-        own = with_parameters(dist, rows)
-        varied = [v for v in rows.values() if v.requires_grad]
-        return Draw(dist=own, value=own.rsample().unsqueeze(0), extra=varied)
+        batch = len(dist.batch_shape)
+        varied = {k: v for k, v in values.items() if v.requires_grad}
+        held = with_parameters(dist, {k: v.detach() for k, v in values.items()})
+        if not varied:
+            return Draw(dist=held, value=held.rsample().unsqueeze(0))
+        # One tensor through which every use of a parameter by this site passes.
+        flat = torch.cat([_flatten(v, batch) for v in varied.values()], -1)
+        sizes = [v.shape[batch:].numel() for v in varied.values()]
+        own = {
+            name: part.reshape(value.shape)
+            for (name, value), part in zip(
+                varied.items(), flat.split(sizes, -1), strict=True
+            )
+        }
+        law = with_parameters(dist, {**values, **own})
+        value = law.rsample().unsqueeze(0)
+        return Draw(dist=law, value=value, extra=flat, held_dist=held)
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
-        """Return minus the explained part of the path, shape ``batch_shape``."""
-        rows: list[Tensor] = draw.extra
-        if not rows:
+        """Return a zero that makes ``backward`` correct the path, ``batch_shape``."""
+        flat: Tensor | None = draw.extra
+        if flat is None:
             return None
-        batch = draw.dist.batch_shape
-        # Any fixed mixture over the rows of other sites has columns of mean zero.
-        between = tuple(range(cost.dim() - 1 - len(batch)))
-        f = cost[0].mean(between) if between else cost[0]
-        score = _gradient(draw.log_prob, rows, len(batch))
-        path = _gradient(f, rows, len(batch))
-        difference = f.detach().reshape(-1, 1) * score - path
-        size = path.shape[-1]
-        if size <= self.max_parameters:
+        (score,) = torch.autograd.grad(draw.log_prob.sum(), flat, retain_graph=True)
+        f = cost[0].detach()
+        beta = self.past.coefficients()
+        seen: list[Tensor] = []
+
+        def note_weight(weight: Tensor) -> Tensor:
+            seen.append(weight.detach())
+            return torch.zeros_like(weight)
+
+        def correct(gradient: Tensor) -> Tensor | None:
+            if not seen:
+                return None
+            weight = seen.pop()
+            columns, targets, total = self._regressors(
+                gradient.detach(), score, f, weight
+            )
+            self.past.update(columns, targets)
+            if beta is None:
+                return None
+            explained = (columns @ beta.to(columns)).transpose(0, 1)
+            return gradient - total * explained.reshape(gradient.shape)
+
+        # It depends on ``flat``, so its own gradient, the weight of every element in the
+        # loss, is known before the gradient of ``flat`` is complete.
+        probe = zero_valued(flat[..., 0]).expand(f.shape)
+        probe.register_hook(note_weight)
+        flat.register_hook(correct)
+        return probe
+
+    def _regressors(
+        self, gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return columns and targets by group, and the elements' weights in the loss."""
+        rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
+        total = weight.sum(rows_of_others) if rows_of_others else weight
+        mixed = (weight * f).sum(rows_of_others) if rows_of_others else weight * f
+        # An element that counts for nothing, behind a mask, has nothing to teach.
+        inverse = torch.where(total == 0, torch.zeros_like(total), 1 / total)
+        counts = (total != 0).to(score).unsqueeze(-1)
+        path = (gradient * inverse.unsqueeze(-1)).flatten(0, -2)
+        score = (score * counts).flatten(0, -2)
+        difference = (mixed * inverse).reshape(-1, 1) * score - path
+        if path.shape[-1] <= self.max_parameters:
             columns = torch.cat([score, difference], -1).unsqueeze(0)
-            targets = path.unsqueeze(0)
-        else:
-            columns = torch.stack([score, difference], -1).transpose(0, 1)
-            targets = path.t().unsqueeze(-1)
-        self._lesson = columns, targets
-        beta = self.past.coefficients(columns.shape[-1])
-        if beta is None:
-            return None
-        explained = (columns @ beta.to(columns)).transpose(0, 1).reshape(-1, size)
-        return -_reattach(explained, rows, batch)
-
-    def update(self, draw: Draw, cost: Tensor) -> None:
-        """Take the rows of this draw into the regression."""
-        if self._lesson is not None:
-            self.past.update(*self._lesson)
-            self._lesson = None
+            return columns, path.unsqueeze(0), total.unsqueeze(-1)
+        columns = torch.stack([score, difference], -1).transpose(0, 1)
+        return columns, path.t().unsqueeze(-1), total.unsqueeze(-1)
 
 
-def _gradient(cost: Tensor, rows: list[Tensor], batch: int) -> Tensor:
-    """Gradient of a cost for every row's own parameters, ``(elements, parameters)``."""
-    gradients = (
-        torch.autograd.grad(cost.sum(), rows, retain_graph=True, allow_unused=True)
-        if cost.requires_grad
-        else [None] * len(rows)
-    )
-    flat = [
-        (torch.zeros_like(r) if g is None else g).reshape(r.shape[:batch].numel(), -1)
-        for g, r in zip(gradients, rows, strict=True)
-    ]
-    return torch.cat(flat, -1)
-
-
-def _reattach(gradient: Tensor, rows: list[Tensor], batch: torch.Size) -> Tensor:
-    """Zero-valued tensor of shape ``batch`` with the given gradient for each row."""
-    sizes = [r.shape[len(batch) :].numel() for r in rows]
-    total: Tensor | None = None
-    for part, row in zip(gradient.split(sizes, -1), rows, strict=True):
-        held = part.reshape(row.shape).to(row)
-        term = (held * row).reshape(*batch, -1).sum(-1)
-        total = term if total is None else total + term
-    assert total is not None
-    return zero_valued(total)
+def _flatten(value: Tensor, batch: int) -> Tensor:
+    return value.reshape(*value.shape[:batch], -1)

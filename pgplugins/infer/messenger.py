@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from pyro.distributions import Delta, Unit
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
@@ -64,32 +65,40 @@ class Draws(Messenger):
         self.random: list[str] = []
         self.paths: dict[str, Tensor] = {}
         self.costs: list[CostTerm] = []
-        self._misfits: list[str] = []
         self.reached: dict[str, Sources] = {}
+        self.factors: Sources = 0
+        # A factor of a guide is the density of a draw; that of a model is a cost.
+        self.draws_factors = True
+        self._misfits: list[str] = []
+        self._drawn: dict[str, tuple[Tensor, Any]] = {}
         self._many_rows = 0
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        self.reached[msg["name"]] = self.dependencies.upstream_now()
+        name = msg["name"]
+        self.reached[name] = self.dependencies.upstream_now()
+        if name in self._drawn:
+            _require_kept(msg, *self._drawn.pop(name))
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
-        if (
-            msg["done"]
-            or msg["is_observed"]
-            or msg["value"] is not None
-            or not isinstance(fn, Distribution)
-            or site_is_subsample(msg)
-        ):
+        if site_is_subsample(msg):
+            return
+        if not isinstance(fn, Distribution):
+            _refuse_unknown(msg)
             return
         kind = element(unmasked(unwrapped(fn)))
         if isinstance(kind, Unit):
-            self._draw_factor(msg, kind)
-        elif not isinstance(kind, Delta):
-            self._draw(msg, fn)
+            if self.draws_factors:
+                self._draw_factor(msg, kind)
+        elif not (msg["is_observed"] or isinstance(kind, Delta)):
+            if msg["value"] is None:
+                self._draw(msg, fn)
+            else:
+                self._adopt(msg, fn)
 
     def _draw_factor(self, msg: Any, fn: Any) -> None:
         """Treat a guide's factor: the density of a draw that was made out of sight."""
-        if fn.__dict__.get("has_rsample", True):
+        if fn.has_rsample:
             return
         name = msg["name"]
         draw = Draw(dist=fn, value=fn.sample().unsqueeze(0))
@@ -102,6 +111,28 @@ class Draws(Messenger):
         )
         draw.particle_dim = self.particle_dim
         self.sites[name] = Site(name, estimator, draw, plates_of(msg), bit, upstream)
+        self.factors |= bit
+
+    def _adopt(self, msg: Any, fn: Distribution) -> None:
+        """Take a value that another handler (``poutine.replay``) set for the draw."""
+        name = msg["name"]
+        if name in self.sites:
+            return
+        base = unmasked(unwrapped(fn))
+        estimator = self._estimator(name, fn, base, msg["infer"] or {})
+        msg["fn"] = unwrapped(fn)
+        self.random.append(name)
+        if estimator is None or estimator.traits.pathwise:
+            return
+        if estimator.traits.needs != {"log_prob"} or estimator.traits.many_rows:
+            raise ProgramError(
+                f"The value of site {name!r} was set by another handler (such as "
+                f"poutine.replay), but estimator {estimator.name!r} has to draw it "
+                'itself. Choose "score_function" or "reparameterized" for the site.'
+            )
+        draw = Draw(dist=base, value=plain(msg["value"]).detach().unsqueeze(0))
+        _, upstream = self.dependencies.draw(name, base, lambda: draw)
+        self._add(msg, estimator, draw, upstream)
 
     def _draw(self, msg: Any, fn: Distribution) -> None:
         name = msg["name"]
@@ -121,12 +152,20 @@ class Draws(Messenger):
             value = estimator.draw(base).value[0]
             self.paths[name] = value
             msg["value"] = value
+            self._drawn[name] = value, msg["cond_indep_stack"]
             return
         draw, upstream = self.dependencies.draw(
             name, base, lambda: estimator.draw(base)
         )
         _check_draw(name, draw, base)
         draw.value = plain(draw.value)
+        self._add(msg, estimator, draw, upstream)
+
+    def _add(
+        self, msg: Any, estimator: Estimator, draw: Draw, upstream: Sources
+    ) -> None:
+        """Add a site to the run and show its value to the program."""
+        name = msg["name"]
         draw.particle_dim = self.particle_dim
         row_dim = self._row_dim(name, draw) if draw.rows > 1 else None
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
@@ -134,8 +173,9 @@ class Draws(Messenger):
             self.paths[name] = draw.value
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
-        value = in_program(site, draw.value, len(base.event_shape))
+        value = in_program(site, draw.value, len(draw.dist.event_shape))
         msg["value"] = self.dependencies.mark(value, bit | upstream)
+        self._drawn[name] = msg["value"], msg["cond_indep_stack"]
 
     def _estimator(
         self, name: str, fn: Distribution, base: Distribution, infer: Mapping[str, Any]
@@ -149,10 +189,13 @@ class Draws(Messenger):
         _refuse_pyro_baseline(name, infer)
         choice = self.rules.choose(SiteInfo(name, fn, infer))
         reason = misfit(choice.estimator, base)
+        instead = suggestion(base)
+        if reason is None and choice.estimator.traits.pathwise:
+            reason, instead = _partly(base), 'estimator="score_function"'
         if reason is not None:
             self._misfits.append(
                 f"{choice.estimator.name!r} at site {name!r}, which draws from "
-                f"{describe(base)}: {reason} (write {suggestion(base)})"
+                f"{describe(base)}: {reason} (write {instead})"
             )
             return None
         estimator = self.bound.bind(name, choice)
@@ -274,6 +317,45 @@ def _check_draw(name: str, draw: object, dist: Distribution) -> None:
             f"{tuple(draw.value.shape)}; they must be (rows, *batch, *event) = "
             f"(rows, {', '.join(map(str, want))})."
         )
+
+
+def _require_kept(msg: Mapping[str, Any], value: Tensor, stack: Any) -> None:
+    """Raise if a handler around the objective changed what was drawn."""
+    if msg["value"] is not value:
+        what = "sets its value (poutine.condition, do or replay)"
+    elif msg["cond_indep_stack"] is not stack and any(
+        f.vectorized and f not in stack for f in msg["cond_indep_stack"]
+    ):
+        what = "puts it into a plate"
+    else:
+        return
+    raise ProgramError(
+        f"Site {msg['name']!r} was drawn, and then a handler around the objective "
+        f"{what}. Put that handler around model and guide, not around the objective."
+    )
+
+
+def _refuse_unknown(msg: Mapping[str, Any]) -> None:
+    """Raise for a random site that no estimator can serve."""
+    if msg["is_observed"] or getattr(msg["fn"], "has_rsample", True):
+        return
+    raise ProgramError(
+        f"Site {msg['name']!r} draws from a {type(msg['fn']).__name__}, which is no "
+        "torch.distributions.Distribution. Derive it from "
+        "pyro.distributions.TorchDistribution."
+    )
+
+
+def _partly(dist: Distribution) -> str | None:
+    """Say why the path alone is not enough, as with draws that were rejected."""
+    kind = type(element(dist))
+    usual = TorchDistributionMixin.score_parts
+    if getattr(kind, "score_parts", usual) is usual:
+        return None
+    return (
+        f"{kind.__name__} is reparameterized only in part (it has score_parts of its "
+        "own), so the path does not carry the whole gradient"
+    )
 
 
 def _refuse_pyro_baseline(name: str, infer: Mapping[str, Any]) -> None:

@@ -41,6 +41,7 @@ def run_pair(
     policy = draws.dependencies
     unwrapped_guide = poutine.unwrap(guide)
     if isinstance(unwrapped_guide, GuideMessenger):
+        draws.draws_factors = False
         with draws:
             guide(*args, **kwargs)
         model_trace, guide_trace = unwrapped_guide.get_traces()
@@ -117,11 +118,15 @@ def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
 def _guide_cost(msg: Any, draws: Draws) -> CostTerm:
     name = msg["name"]
     site = draws.sites.get(name)
+    # Whatever a guide's factor stands for was drawn somewhere before it.
+    hidden = draws.factors
     if site is None:
         density, sources = _density(msg, draws)
-        return _cost(msg, density, sources | draws.reached.get(name, 0), draws)
+        sources |= draws.reached.get(name, 0) | hidden
+        return _cost(msg, density, sources, draws)
+    sources = site.bit | site.upstream | hidden
     with torch._C.DisableTorchFunctionSubclass():
-        return _cost(msg, _own_cost(msg, site), site.bit | site.upstream, draws)
+        return _cost(msg, _own_cost(msg, site), sources, draws)
 
 
 def _own_cost(msg: Mapping[str, Any], site: Site) -> Tensor:
@@ -135,12 +140,11 @@ def _own_cost(msg: Mapping[str, Any], site: Site) -> Tensor:
         shared = in_program(site, site.draw.log_prob, 0)
         return without_direct_gradient(shared) if drop else shared
     law = msg["fn"]
-    if unmasked(law) is law:
-        # The draw's own copy of the law, so that both gradients meet in its parameters.
-        density = in_program(site, site.draw.dist.log_prob(site.draw.value), 0)
-        held = in_program(site, site.draw.log_prob, 0)
-    else:
-        value = plain(msg["value"])
-        density = law.log_prob(value)
-        held = law.log_prob(value.detach()) if drop else density
-    return density - score_term(held.new_ones(()), held) if drop else density
+    if drop and site.draw.held_dist is not None and unmasked(law) is law:
+        return in_program(site, site.draw.held_dist.log_prob(site.draw.value), 0)
+    value = plain(msg["value"])
+    density: Tensor = law.log_prob(value)
+    if not drop:
+        return density
+    held: Tensor = law.log_prob(value.detach())
+    return density - score_term(held.new_ones(()), held)
