@@ -7,6 +7,8 @@ from importlib.metadata import version as _version
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.diagnostics.comparison import compare
+from pgplugins.diagnostics.result import Comparison
 from pgplugins.distribution import WrappedDistribution, wrap
 from pgplugins.errors import PgpluginsError, PgpluginsWarning
 from pgplugins.functional import expectation, surrogate
@@ -19,6 +21,7 @@ __version__ = _version("pgplugins")
 
 __all__ = [
     "ELBO",
+    "Comparison",
     "Draw",
     "Estimator",
     "ExpectedCost",
@@ -27,6 +30,7 @@ __all__ = [
     "Traits",
     "WrappedDistribution",
     "available",
+    "compare",
     "cost",
     "estimator",
     "expectation",

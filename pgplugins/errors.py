@@ -48,6 +48,10 @@ class ProgramError(PgpluginsError, RuntimeError):
     """A program does something that its objective cannot follow."""
 
 
+class MissingExtraError(PgpluginsError, ImportError):
+    """A package of an optional extra is not installed."""
+
+
 class PgpluginsWarning(UserWarning):
     """Something works, but probably not as intended."""
 

@@ -1,9 +1,9 @@
 """Repeated gradients, and how far their mean may lie from the truth by chance.
 
-Every statistical test here has a fixed seed, and a budget: ``assert_mean`` fails a right
+Every statistical test has a fixed seed, and a budget: ``assert_mean`` fails a right
 estimator with a probability of at most ``FALSE_FAILURES`` over all its coordinates, had
-the seed been drawn anew. It refuses samples that are too few to see an error of 10%: then
-the test would hold for a wrong estimator as well.
+the seed been drawn anew. It refuses samples that are too few to see an error of 10%:
+then the test would hold for a wrong estimator as well.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def gradients(
 
 
 def per_sample(
-    make_loss: Callable[[Tensor], Tensor],
+    make_loss: Callable[..., Tensor],
     parameters: Sequence[Tensor],
     samples: int,
     seed: int = 0,
 ) -> Tensor:
     """Return independent gradients from one call, shape ``(samples, coordinates)``.
 
-    ``make_loss`` gets a copy of the (scalar) parameters per sample and returns a batch of
-    independent losses, so that the gradients stay apart.
+    ``make_loss`` gets a copy of the (scalar) parameters per sample and returns a batch
+    of independent losses, so that the gradients stay apart.
     """
     torch.manual_seed(seed)
     copies = [p.detach().expand(samples).clone().requires_grad_() for p in parameters]
@@ -70,8 +70,35 @@ def per_sample(
     return torch.stack(parts, -1)
 
 
+def per_sample_hessian(
+    make_loss: Callable[..., Tensor],
+    parameters: Sequence[Tensor],
+    samples: int,
+    seed: int = 0,
+) -> Tensor:
+    """Return independent Hessians from one call, ``(samples, coordinates ** 2)``.
+
+    As :func:`per_sample`, one derivative further.
+    """
+    torch.manual_seed(seed)
+    copies = [p.detach().expand(samples).clone().requires_grad_() for p in parameters]
+    first = torch.autograd.grad(make_loss(*copies).sum(), copies, create_graph=True)
+    rows = [
+        torch.zeros_like(c) if part is None else part
+        for entry in first
+        for c, part in zip(
+            copies,
+            torch.autograd.grad(
+                entry.sum(), copies, retain_graph=True, allow_unused=True
+            ),
+            strict=True,
+        )
+    ]
+    return torch.stack(rows, -1)
+
+
 def hessian(loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return all second derivatives of a scalar, shape ``(coordinates, coordinates)``."""
+    """Return all second derivatives of a scalar, ``(coordinates, coordinates)``."""
     first = flat_gradient(loss, parameters, create_graph=True)
     rows = []
     for entry in first:

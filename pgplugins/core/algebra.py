@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def score_term(cost: Tensor, log_prob: Tensor) -> Tensor:
-    """Zero in value; its gradient is ``cost`` times that of ``log_prob``, to every order.
+    """Zero in value; its gradient is ``cost`` times that of ``log_prob``, to any order.
 
     The same as ``cost * (exp(l - stop(l)) - 1)`` (the MagicBox of Foerster et al. 2018,
     "DiCE", eq. 9, less one), but a first derivative does not walk through the graph of
@@ -22,6 +22,8 @@ def score_term(cost: Tensor, log_prob: Tensor) -> Tensor:
         >>> zero.item(), torch.autograd.grad(zero, l)[0].item()
         (0.0, 5.0)
     """
+    if not cost.requires_grad:
+        return cost * (log_prob - log_prob.detach()).expm1()
     term: Tensor = _ScoreTerm.apply(cost, log_prob)
     return term
 

@@ -8,6 +8,8 @@ al. 2004). Each class here is read before it is updated.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -158,9 +160,7 @@ class Neural(Baseline):
             [p.detach().flatten(batch) for p in _with_event(draw, batch)], -1
         ).to(cost)
         if self.network is None:
-            self.network = nn.Sequential(
-                nn.Linear(features.shape[-1], 32), nn.Tanh(), nn.Linear(32, 1)
-            ).to(cost)
+            self.network = _network(features.shape[-1]).to(cost)
         guess: Tensor = self.network(features)
         if guess.shape != (*features.shape[:-1], 1):
             raise ShapeError(
@@ -169,6 +169,18 @@ class Neural(Baseline):
                 f"{(*features.shape[:-1], 1)}: one guess per batch element."
             )
         return guess.squeeze(-1)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
+    ) -> None:
+        first = state_dict.get(prefix + "network.0.weight")
+        if self.network is None and first is not None:
+            self.network = _network(first.shape[1]).to(first)
+        super()._load_from_state_dict(dict(state_dict), prefix, *args)
+
+
+def _network(features: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(features, 32), nn.Tanh(), nn.Linear(32, 1))
 
 
 def _with_event(draw: Draw, batch: int) -> list[Tensor]:

@@ -66,12 +66,16 @@ class Site:
     row_dim: int | None = None
 
 
-def fold(sites: Sequence[Site], costs: Iterable[CostTerm]) -> list[CostTerm]:
+def fold(
+    sites: Sequence[Site], costs: Iterable[CostTerm], *, first_order: bool = False
+) -> list[CostTerm]:
     """Correct the gradient at every site, last to first, and average over all rows.
 
     Args:
         sites: In execution order; sites that need no correction may be left out.
         costs: The cost terms of the run.
+        first_order: The result will be differentiated once, so that estimators that
+            need no gradient of the cost get it without one.
 
     Returns:
         Cost terms whose sum has the expected cost's estimate as its value and the
@@ -87,8 +91,11 @@ def fold(sites: Sequence[Site], costs: Iterable[CostTerm]) -> list[CostTerm]:
         signal = ledger.signal(site)
         term = None
         if signal is not None:
-            term = site.estimator.gradient_term(site.draw, signal.value)
-            site.estimator.update(site.draw, signal.value)
+            value = signal.value
+            if first_order and "differentiable_cost" not in site.estimator.traits.needs:
+                value = value.detach()
+            term = site.estimator.gradient_term(site.draw, value)
+            site.estimator.update(site.draw, value)
         if site.row_dim is not None:
             ledger.average(site, site.row_dim)
         if signal is not None and term is not None:

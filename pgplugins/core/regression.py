@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 _SIZED = ("waiting", "mean", "second", "solved")
 
 
@@ -22,9 +21,10 @@ class PastRegression(nn.Module):
     memory linear in the parameters.
 
     The averages weigh all past rows alike until they remember ``horizon`` rows per
-    column, and forget exponentially from then on. Rows wait until there is one
-    per column, and are then taken in together: the coefficients in use may have seen
-    less than the whole past, never the current draw.
+    column, and a thousand at least; from then on they forget exponentially. Rows wait
+    until there are enough to matter, one per column and a tenth of what is remembered,
+    and are then taken in together: the coefficients in use may have seen less than the
+    whole past, never the current draw.
 
     Args:
         horizon: How many past rows the averages remember, per column.
@@ -64,7 +64,7 @@ class PastRegression(nn.Module):
         rows = torch.cat([columns, targets], -1).double()
         if self.waiting is not None:
             rows = torch.cat([self.waiting, rows], 1)
-        if rows.shape[1] < q:
+        if rows.shape[1] < max(q, 0.1 * float(self.weight)):
             self.waiting = rows
             return
         self.waiting = None
@@ -74,14 +74,14 @@ class PastRegression(nn.Module):
 
     def _take_in(self, rows: Tensor, q: int) -> None:
         count = rows.shape[1]
-        keep = self.weight.clamp_max(self.horizon * q)
-        self.weight = keep + count
+        remembered = max(self.horizon * q, 1000.0)
+        self.weight = (self.weight + count).clamp_max(remembered)
         mean = rows.mean(1)
         if self.mean is None or self.second is None:
             self.mean = mean
             self.second = rows[:, :, :q].transpose(1, 2) @ rows / count
             return
-        share = float(count / self.weight)
+        share = min(1.0, float(count / self.weight))
         self.mean = self.mean.lerp(mean, share)
         self.second = torch.baddbmm(
             self.second,

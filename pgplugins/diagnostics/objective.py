@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,8 +19,6 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.numbers import positive_integer
 from pgplugins.errors import InputError, InputTypeError
 from pgplugins.functional import expectation
-from pgplugins.infer.binding import BoundEstimators
-from pgplugins.infer.choice import EstimatorRules
 from pgplugins.infer.elbo import ELBO
 from pgplugins.infer.expected_cost import ExpectedCost
 
@@ -132,7 +129,7 @@ class Variational(Objective):
 
     def loss(self, estimator: Estimator) -> Loss:
         """Estimate with an ELBO of the estimator's own, whose sites keep the state."""
-        elbo = _with_estimators(self._template, estimator)
+        elbo = self._template.with_estimators(estimator)
         return lambda: elbo.differentiable_loss(self._model, self._guide, *self._args)
 
     def visit(self) -> None:
@@ -177,15 +174,6 @@ class _Listener(Messenger):
 
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
-
-
-def _with_estimators(template: ELBO, estimator: Estimator) -> ELBO:
-    """An ELBO with the template's settings, other estimators and no state."""
-    elbo = copy.copy(template)
-    elbo._structure = copy.deepcopy(template._structure)
-    elbo._rules = EstimatorRules(estimator)
-    elbo._bound = BoundEstimators()
-    return elbo
 
 
 def _random(trace: Any) -> list[Distribution]:

@@ -10,7 +10,8 @@ from torch.distributions import Distribution, Independent
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
-from pgplugins.errors import EstimatorError, InputError
+from pgplugins.core.numbers import positive_integer
+from pgplugins.errors import EstimatorError
 
 
 class Enumerate(Estimator):
@@ -43,8 +44,7 @@ class Enumerate(Estimator):
     def __init__(self, max_rows: int = 16384) -> None:
         """Set the largest support that is enumerated."""
         super().__init__()
-        if not isinstance(max_rows, int) or max_rows < 1:
-            raise InputError(f"max_rows={max_rows!r}: write a positive integer.")
+        positive_integer(max_rows, "max_rows")
         self.max_rows = max_rows
 
     def draw(self, dist: Distribution) -> Draw:

@@ -109,8 +109,8 @@ class Hybrid(Estimator):
             explained = (columns @ beta.to(columns)).transpose(0, 1)
             return gradient - total * explained.reshape(gradient.shape)
 
-        # It depends on ``flat``, so its own gradient, the weight of every element in the
-        # loss, is known before the gradient of ``flat`` is complete.
+        # It depends on ``flat``, so its own gradient, which is the weight of every
+        # element in the loss, is known before the gradient of ``flat`` is complete.
         probe = zero_valued(flat[..., 0]).expand(f.shape)
         probe.register_hook(note_weight)
         flat.register_hook(correct)
@@ -119,7 +119,7 @@ class Hybrid(Estimator):
     def _regressors(
         self, gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return columns and targets by group, and the elements' weights in the loss."""
+        """Return columns and targets by group, and every element's weight in the loss."""
         rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
         total = weight.sum(rows_of_others) if rows_of_others else weight
         mixed = (weight * f).sum(rows_of_others) if rows_of_others else weight * f

@@ -80,7 +80,7 @@ class ScoreFunction(Estimator):
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Let the baseline learn from the costs that it has just been used on."""
         if self.baseline is not None:
-            self.baseline.update(draw, cost[0].detach())
+            self.baseline.update(draw, cost.detach())
 
 
 def _baseline(choice: str | Tensor | nn.Module | None) -> Baseline | None:

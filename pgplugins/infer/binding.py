@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from pgplugins.core.estimator import Estimator
 from pgplugins.errors import InputError
@@ -22,6 +22,7 @@ class BoundEstimators(nn.Module):
         self._keys: dict[str, Hashable] = {}
         self._seen: dict[str, tuple[Hashable, Estimator, object]] = {}
         self.reasons: dict[str, str] = {}
+        self._waiting: dict[str, Tensor] = {}
 
     def bind(self, site: str, choice: Choice) -> Estimator:
         """Return the site's own copy of the chosen estimator.
@@ -36,9 +37,27 @@ class BoundEstimators(nn.Module):
             self._modules.pop(module, None)
             self.add_module(module, copy.deepcopy(choice.estimator))
             self._keys[site] = key
+            self._restore_site(module)
         bound = self._modules[module]
         assert isinstance(bound, Estimator)
         return bound
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the state of a checkpoint, also for sites that are yet to be met."""
+        self._waiting = dict(state)
+        for module in list(self._modules):
+            self._restore_site(module)
+
+    def _restore_site(self, module: str) -> None:
+        prefix = module + "."
+        state = {
+            key.removeprefix(prefix): self._waiting.pop(key)
+            for key in list(self._waiting)
+            if key.startswith(prefix)
+        }
+        bound = self._modules[module]
+        if state and bound is not None:
+            bound.load_state_dict(state)
 
     def recall(self, site: str, circumstances: Hashable) -> Estimator | None:
         """Return the site's copy if it was bound under the same circumstances."""

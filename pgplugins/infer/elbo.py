@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyro
@@ -121,6 +122,14 @@ class ELBO(PyroELBO):
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
 
+    def with_estimators(self, estimators: Estimators) -> ELBO:
+        """Return an ELBO with these settings, other estimators and no state yet."""
+        other = copy.copy(self)
+        other._structure = copy.deepcopy(self._structure)
+        other._rules = EstimatorRules(estimators)
+        other._bound = BoundEstimators()
+        return other
+
     def estimator_of(self, site: str) -> Estimator:
         """Return the copy of an estimator that holds the state of a site.
 
@@ -132,6 +141,10 @@ class ELBO(PyroELBO):
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all estimators, for a checkpoint."""
         return self._bound.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the state of a checkpoint, also for sites that are yet to be met."""
+        self._bound.restore(state)
 
     def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
         """Return a module whose call returns the differentiable loss.
@@ -157,7 +170,7 @@ class ELBO(PyroELBO):
         """
         loss = 0.0
         with torch.no_grad():
-            for run in self._runs(model, guide, args, kwargs):
+            for run in self._runs(model, guide, args, kwargs, first_order=True):
                 costs = average_rows(run.sites, run.costs)
                 loss += self._total(costs, run.costs).item()
         return loss
@@ -175,8 +188,8 @@ class ELBO(PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss: Tensor | None = None
-        for run in self._runs(model, guide, args, kwargs):
-            part = self._surrogate(run)
+        for run in self._runs(model, guide, args, kwargs, first_order=False):
+            part = self._surrogate(run, first_order=False)
             loss = part if loss is None else loss + part
         assert loss is not None
         return loss
@@ -194,15 +207,16 @@ class ELBO(PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss = 0.0
-        for run in self._runs(model, guide, args, kwargs):
-            part = self._surrogate(run)
+        for run in self._runs(model, guide, args, kwargs, first_order=True):
+            part = self._surrogate(run, first_order=True)
             loss += part.item()
             if part.requires_grad:
                 part.backward(retain_graph=self.retain_graph)
         return loss
 
-    def _surrogate(self, run: Run) -> Tensor:
-        total = self._total(fold(run.sites, run.costs), run.costs)
+    def _surrogate(self, run: Run, *, first_order: bool) -> Tensor:
+        folded = fold(run.sites, run.costs, first_order=first_order)
+        total = self._total(folded, run.costs)
         for site, estimator in self._bound.trained():
             pyro.module(f"pgplugins.{site}", estimator)
         return total
@@ -219,6 +233,8 @@ class ELBO(PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        *,
+        first_order: bool,
     ) -> Iterator[Run]:
         pyro_elbo: Any = super()
         if self.vectorize_particles:
@@ -229,14 +245,15 @@ class ELBO(PyroELBO):
                 pyro_elbo._vectorized_num_particles(guide),
                 args,
                 kwargs,
+                first_order=first_order,
             )
             return
         for _ in range(self.num_particles):
             try:
-                run = self._run(model, guide, args, kwargs)
+                run = self._run(model, guide, args, kwargs, first_order=first_order)
             except NestingUnknown:
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-                run = self._run(model, guide, args, kwargs)
+                run = self._run(model, guide, args, kwargs, first_order=first_order)
             yield run
 
     def _run(
@@ -245,6 +262,8 @@ class ELBO(PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        *,
+        first_order: bool,
     ) -> Run:
         many = self.vectorize_particles and self.num_particles > 1
         particle_dim = -int(self.max_plate_nesting) if many else None
@@ -253,7 +272,7 @@ class ELBO(PyroELBO):
             draws = Draws(
                 self._rules, self._bound, policy, self.max_plate_nesting, particle_dim
             )
-            return run_pair(model, guide, args, kwargs, draws)
+            return run_pair(model, guide, args, kwargs, draws, first_order=first_order)
 
         return self._structure.run(execute)
 

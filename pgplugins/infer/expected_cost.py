@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -94,6 +94,10 @@ class ExpectedCost:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all estimators, for a checkpoint."""
         return self._bound.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the state of a checkpoint, also for sites that are yet to be met."""
+        self._bound.restore(state)
 
     def __call__(
         self, program: Callable[..., Any], *args: Any, **kwargs: Any

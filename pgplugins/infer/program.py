@@ -31,8 +31,18 @@ def run_pair(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     draws: Draws,
+    *,
+    first_order: bool,
 ) -> Run:
     """Draw from the guide, replay the model, and take costs ``log q - log p``.
+
+    Args:
+        model: The model.
+        guide: The guide.
+        args: What both are called with.
+        kwargs: What both are called with.
+        draws: The handler that draws, for one run.
+        first_order: The costs will be differentiated once.
 
     Raises:
         PgpluginsError: A site and its estimator do not fit, or the program does
@@ -64,7 +74,9 @@ def run_pair(
         if _counts(msg)
     ]
     costs += [
-        _guide_cost(msg, draws) for msg in guide_trace.nodes.values() if _counts(msg)
+        _guide_cost(msg, draws, first_order)
+        for msg in guide_trace.nodes.values()
+        if _counts(msg)
     ]
     return Run(list(draws.sites.values()), costs)
 
@@ -115,7 +127,7 @@ def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
     return _cost(msg, -density, sources | reached, draws)
 
 
-def _guide_cost(msg: Any, draws: Draws) -> CostTerm:
+def _guide_cost(msg: Any, draws: Draws, first_order: bool) -> CostTerm:
     name = msg["name"]
     site = draws.sites.get(name)
     # Whatever a guide's factor stands for was drawn somewhere before it.
@@ -126,10 +138,10 @@ def _guide_cost(msg: Any, draws: Draws) -> CostTerm:
         return _cost(msg, density, sources, draws)
     sources = site.bit | site.upstream | hidden
     with torch._C.DisableTorchFunctionSubclass():
-        return _cost(msg, _own_cost(msg, site), sources, draws)
+        return _cost(msg, _own_cost(msg, site, first_order), sources, draws)
 
 
-def _own_cost(msg: Mapping[str, Any], site: Site) -> Tensor:
+def _own_cost(msg: Mapping[str, Any], site: Site, first_order: bool) -> Tensor:
     """Log q, less its direct gradient if the site's estimator drops that.
 
     The direct gradient has mean zero, and so have all derivatives of a score term.
@@ -138,7 +150,9 @@ def _own_cost(msg: Mapping[str, Any], site: Site) -> Tensor:
     drop = site.estimator.traits.own_score == "drop"
     if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
         shared = in_program(site, site.draw.log_prob, 0)
-        return without_direct_gradient(shared) if drop else shared
+        if not drop:
+            return shared
+        return shared.detach() if first_order else without_direct_gradient(shared)
     law = msg["fn"]
     if drop and site.draw.held_dist is not None and unmasked(law) is law:
         return in_program(site, site.draw.held_dist.log_prob(site.draw.value), 0)

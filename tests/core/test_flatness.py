@@ -31,7 +31,7 @@ FLAT_BACKWARD = {
 def test_paths_that_carry_only_zeros_are_refused_in_backward(f):
     x = draws(64)
     cost = guarded(f(x), x)
-    with pytest.raises(pg.PgpluginsError, match="Normal.*reparameterized") as caught:
+    with pytest.raises(pg.PgpluginsError, match=r"Normal.*reparameterized") as caught:
         cost.sum().backward()
     assert "score_function" in str(caught.value)
 

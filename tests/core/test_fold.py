@@ -101,9 +101,7 @@ def test_a_shared_cost_counts_once_in_value_and_path(shape):
     costs = fold([z], [term("c", shared, [], 1)])
     assert total(costs).item() == pytest.approx(shared.item())
     path = 2 * THETA.detach().prod() / THETA.detach()
-    torch.testing.assert_close(
-        gradient(costs), path + shared.item() * score(POINT)
-    )
+    torch.testing.assert_close(gradient(costs), path + shared.item() * score(POINT))
 
 
 def test_a_cost_that_lacks_one_of_the_plates_is_shared_along_it_only():
@@ -136,7 +134,7 @@ def test_a_term_is_downstream_of_its_sites_parents_and_no_longer_of_the_site():
     assert added["z"].plates == {N}
     assert torch.equal(added["z"].value, torch.zeros_like(added["z"].value))
     # The term is zero, so it adds nothing to the signal of a.
-    assert torch.equal(a.estimator.seen, torch.zeros(1, dtype=torch.float64))
+    assert not a.estimator.seen.any()
 
 
 def test_a_site_without_downstream_costs_is_left_alone():

@@ -1,5 +1,7 @@
 """A distribution taken apart and rebuilt is the same distribution."""
 
+from contextlib import suppress
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -87,9 +89,7 @@ def test_parameters_start_with_the_batch(make):
 @pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
 def test_gradients_reach_the_parameters_through_the_copy(make):
     law = make()
-    leaves = {
-        k: v.clone().requires_grad_() for k, v in parameters_of(law).items()
-    }
+    leaves = {k: v.clone().requires_grad_() for k, v in parameters_of(law).items()}
     again = with_parameters(law, leaves)
     value = draw(law).detach()
     density = again.log_prob(value).sum()
@@ -131,7 +131,8 @@ def test_what_was_derived_from_a_parameter_is_not_one(make, given):
     for look in ("probs", "logits", "mean"):
         law = make()
         before = parameters_of(law).keys()
-        getattr(law, look, None)
+        with suppress(NotImplementedError):
+            getattr(law, look)
         assert parameters_of(law).keys() >= given
         assert parameters_of(law).keys() == before
         assert not {"probs", "logits"} <= parameters_of(law).keys()

@@ -155,7 +155,12 @@ def test_elements_that_share_a_cost_have_one_score(shape, order):
         return shared.sum() + score_term(signal, log_probs(x)).sum()
 
     assert_right_to_order(
-        loss, lambda x: costs(x).sum(), lambda x: log_probs(x).sum(), draws, order, theta
+        loss,
+        lambda x: costs(x).sum(),
+        lambda x: log_probs(x).sum(),
+        draws,
+        order,
+        theta,
     )
 
 

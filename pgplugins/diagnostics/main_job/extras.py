@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from pgplugins.errors import PgpluginsError
+from pgplugins.errors import MissingExtraError
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "gymnasium": "gymnasium"}
-
-
-class MissingExtraError(PgpluginsError, ImportError):
-    """A package of the extra ``examples`` is not installed."""
 
 
 def require_extras() -> None:
