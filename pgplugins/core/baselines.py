@@ -175,7 +175,9 @@ class Neural(Baseline):
     ) -> None:
         first = state_dict.get(prefix + "network.0.weight")
         if self.network is None and first is not None:
-            self.network = _network(first.shape[1]).to(first)
+            # What is overwritten at once must not draw from the generator.
+            with torch.random.fork_rng(devices=[]):
+                self.network = _network(first.shape[1]).to(first)
         super()._load_from_state_dict(dict(state_dict), prefix, *args)
 
 

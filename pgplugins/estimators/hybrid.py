@@ -119,7 +119,7 @@ class Hybrid(Estimator):
     def _regressors(
         self, gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return columns and targets by group, and every element's weight in the loss."""
+        """Return columns and targets by group, and weights of elements in the loss."""
         rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
         total = weight.sum(rows_of_others) if rows_of_others else weight
         mixed = (weight * f).sum(rows_of_others) if rows_of_others else weight * f

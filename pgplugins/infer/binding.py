@@ -43,7 +43,7 @@ class BoundEstimators(nn.Module):
         return bound
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the state of a checkpoint, also for sites that are yet to be met."""
+        """Take over a checkpoint, also for sites that are yet to be met."""
         self._waiting = dict(state)
         for module in list(self._modules):
             self._restore_site(module)

@@ -143,7 +143,7 @@ class ELBO(PyroELBO):
         return self._bound.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the state of a checkpoint, also for sites that are yet to be met."""
+        """Take over a checkpoint, also for sites that are yet to be met."""
         self._bound.restore(state)
 
     def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:

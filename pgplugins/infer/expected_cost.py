@@ -96,7 +96,7 @@ class ExpectedCost:
         return self._bound.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the state of a checkpoint, also for sites that are yet to be met."""
+        """Take over a checkpoint, also for sites that are yet to be met."""
         self._bound.restore(state)
 
     def __call__(

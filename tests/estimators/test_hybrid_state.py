@@ -142,7 +142,7 @@ def test_a_cost_that_is_shared_within_a_batch():
     torch.manual_seed(0)
     for _ in range(500):
         mu = parameters.detach().clone().requires_grad_()
-        law = Normal(mu.unsqueeze(-1).expand(2, 16), 1.0)
+        law = Normal(mu.unsqueeze(-1).expand(2, 64), 1.0)
         loss = pg.expectation(
             lambda x: x[:, 0] * x[:, 1] ** 2, law, estimator=estimator
         )

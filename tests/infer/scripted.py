@@ -105,7 +105,7 @@ def exact(model, guide, *args):
             pyro.poutine.replay(model, trace=guide_trace)
         ).get_trace(*args)
         log_q = sum(
-            site["fn"].log_prob(site["value"]).sum()
+            _element(site["fn"]).log_prob(site["value"]).sum()
             for site in guide_trace.nodes.values()
             if site["type"] == "sample" and not site["is_observed"]
             and isinstance(_element(site["fn"]), Coin)

@@ -45,13 +45,12 @@ HALF = {"k": torch.tensor(0.5)}
         (lambda m: m, lambda g: poutine.block(g, hide_types=["param"])),
         (lambda m: m, lambda g: poutine.infer_config(g, lambda site: {"note": 1})),
         (lambda m: poutine.seed(m, 3), lambda g: poutine.seed(g, 4)),
-        (lambda m: m, lambda g: poutine.lift(g, {"loc": dist.Normal(0.1, 1.0)})),
         (
             lambda m: m,
             lambda g: poutine.substitute(g, {"loc": torch.tensor(1.0)}),
         ),
     ],
-    ids=["condition", "do", "block", "infer_config", "seed", "lift", "substitute"],
+    ids=["condition", "do", "block", "infer_config", "seed", "substitute"],
 )
 def test_around_model_and_guide(normal, on_model, on_guide):
     assert_like_trace_elbo(on_model(model), on_guide(guide_of(normal)))
@@ -114,9 +113,7 @@ def test_replayed_values_are_refused_where_the_estimator_has_to_draw():
         lambda: poutine.seed(rng_seed=3),
         lambda: poutine.substitute(data={"shift": torch.tensor(0.1)}),
         lambda: poutine.trace(param_only=True),
-        lambda: pyro.plate("replicates", 3, subsample_size=1, dim=None)
-        if False
-        else poutine.scale(scale=torch.tensor(2.0)),
+        lambda: poutine.scale(scale=torch.tensor(2.0)),
     ],
     ids=["scale", "block", "config", "seed", "substitute", "params", "tensor scale"],
 )

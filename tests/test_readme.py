@@ -1,0 +1,59 @@
+"""README's code runs, and its numbers are right."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pyro
+import torch
+from numpy.polynomial.hermite_e import hermegauss
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_code_blocks_run_in_order() -> None:
+    """One namespace for all of them, as a reader would type them in."""
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
+    scope: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    found = torch.sigmoid(pyro.param("logits")).detach()
+    assert torch.equal(found.round(), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    # With so little noise the pathwise part is explained away altogether.
+    assert scope["comparison"].best == "hybrid"  # type: ignore[attr-defined]
+    assert scope["mu"].grad is not None  # type: ignore[attr-defined]
+
+
+def test_table_of_wrong_and_right_gradients() -> None:
+    """Every pair of numbers in the table, by quadrature over the noise."""
+    mu, s = 0.7, 1.3
+    nodes, weights = hermegauss(40)
+    weights = weights / weights.sum()
+
+    def mean(values: np.ndarray) -> float:
+        return float((weights * values).sum())
+
+    x = mu + s * nodes
+    f, slope = (x - 2) ** 2, 2 * (x - 2)
+    log_prob = -(nodes**2) / 2 - math.log(s) - math.log(2 * math.pi) / 2
+    right = (mean(slope), mean(slope * nodes))
+    score = (mean(f * nodes / s), mean(f * (nodes**2 - 1) / s))
+    assert np.allclose(right, score)
+    # Along the path log pi has the derivatives 0 and -1/s.
+    attached_score = (0.0, mean(-f / s))
+    nothing_detached = (mean(slope * log_prob), mean(slope * nodes * log_prob - f / s))
+    twice = (right[0] + score[0], right[1] + score[1])
+    rows = re.findall(r"^\| (`.*?) \|.*?\| (right|wrong|counted)", README, re.M)
+    assert len(rows) == 7
+    printed = [
+        tuple(float(n.replace("−", "-")) for n in pair)
+        for pair in re.findall(r"\((−?\d+\.?\d*), (−?\d+\.?\d*)\) \| ", README)
+    ]
+    expected = [right, attached_score, nothing_detached, twice, right, right, right]
+    assert len(printed) == len(expected)
+    for shown, exact in zip(printed, expected, strict=True):
+        assert np.allclose(shown, exact, atol=0.05), (shown, exact)
