@@ -15,6 +15,7 @@ version = release = installed_version("pgplugins")
 
 extensions = [
     "estimator_table",
+    "example_output",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
@@ -24,4 +25,5 @@ html_theme = "furo"
 html_title = f"pgplugins {release}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -1,9 +1,9 @@
 """A policy gradient on a linear-quadratic regulator, written as a Pyro program.
 
-A cart is to be brought to rest. The policy is u_t ~ Normal(-K_t x_t, sigma) with a gain of
-its own at each step; its best expected cost is known from Riccati's recursion. The gains
-are learned with three gradient estimators, and after every update the exact expected cost
-of the policy is compared with the best.
+A cart is to be brought to rest. The policy is u_t ~ Normal(-K_t x_t, sigma) with a gain
+of its own at each step; its best expected cost is known from Riccati's recursion. The
+gains are learned with three gradient estimators, and after every update the exact
+expected cost of the policy is compared with the best.
 
     python examples/lqr_policy.py --plot lqr_policy.png
 """
@@ -24,7 +24,8 @@ import pgplugins as pg
 
 ESTIMATORS = ("score_function", "reparameterized", "hybrid")
 
-# x' = A x + B u + noise, with x = (position, velocity); cost x'Qx + u'Ru, at the end x'Fx.
+# x' = A x + B u + noise, with x = (position, velocity).
+# The cost of a step is x'Qx + u'Ru, that of the end x'Fx.
 A = torch.tensor([[1.0, 0.25], [0.0, 1.0]])
 B = torch.tensor([[0.03], [0.25]])
 Q = torch.diag(torch.tensor([1.0, 0.5]))
@@ -174,7 +175,7 @@ def main() -> None:
     """Train with every estimator and print how far each got."""
     settings = parse()
     if settings.tiny:
-        settings = replace(settings, horizon=4, updates=80, runs=40)
+        settings = replace(settings, horizon=4, updates=60, runs=30)
     torch.set_num_threads(1)
     curves = {name: train(name, settings) for name in ESTIMATORS}
     variances = measure(settings)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -21,7 +20,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 import pgplugins as pg
 
@@ -185,7 +184,7 @@ def main() -> None:
     """Train with every choice, then measure every choice at the same point."""
     settings = parse()
     if settings.tiny:
-        settings = replace(settings, points=40, steps=100, runs=200)
+        settings = replace(settings, points=40, steps=80, runs=100)
     torch.set_num_threads(1)
     pyro.set_rng_seed(settings.seed)
     data = generate(settings.points)

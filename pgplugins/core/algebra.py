@@ -24,7 +24,7 @@ def score_term(cost: Tensor, log_prob: Tensor) -> Tensor:
     """
     if not cost.requires_grad:
         return cost * (log_prob - log_prob.detach()).expm1()
-    term: Tensor = _ScoreTerm.apply(cost, log_prob)
+    term: Tensor = _ScoreTerm.apply(cost, log_prob)  # type: ignore[no-untyped-call]
     return term
 
 

@@ -44,6 +44,16 @@ class Draw:
     held_dist: Distribution | None = None
     particle_dim: int | None = None
     _log_prob: Tensor | None = field(default=None, repr=False)
+    _row: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def row(self) -> Tensor:
+        """The first row: the very tensor that was drawn, if the estimator kept it.
+
+        A transform with a cache knows what it returned by identity, and some have no
+        other inverse (planar flows).
+        """
+        return self.value[0] if self._row is None else self._row
 
     @property
     def rows(self) -> int:

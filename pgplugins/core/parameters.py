@@ -16,6 +16,7 @@ from torch.distributions import (
     Independent,
     MultivariateNormal,
     TransformedDistribution,
+    constraints,
 )
 from torch.distributions.utils import lazy_property
 
@@ -68,6 +69,14 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
         >>> with_parameters(d, {"loc": torch.ones(3), "scale": d.scale}).mean
         tensor([1., 1., 1.])
     """
+    # Drawing may read what lies above a factor's diagonal, the density never does: the
+    # path and the score would be gradients of different functions.
+    values = {
+        name: value.tril()
+        if dist.arg_constraints.get(name) is constraints.lower_cholesky
+        else value
+        for name, value in values.items()
+    }
     try:
         rebuilt = type(dist)(
             **values,  # type: ignore[arg-type]
@@ -99,6 +108,8 @@ def _names(dist: Distribution) -> list[str]:
         if f"_unbroadcasted_{name}" in state
         or (name in state and not _is_cached(dist, name, built_from))
     ]
+    if "scale_tril" in names:  # whatever else was given, this is what is used
+        names = [n for n in names if n not in ("covariance_matrix", "precision_matrix")]
     if names:
         return names
     names = list(dist.arg_constraints)
@@ -120,7 +131,7 @@ def _settings(dist: Distribution, values: dict[str, Tensor]) -> dict[str, Any]:
     """Find what a constructor asks for besides parameters, such as a temperature."""
     return {
         name: getattr(dist, name)
-        for name in _required_arguments(type(dist))
+        for name in _required_arguments(type(dist))  # type: ignore[arg-type]
         if name not in values and hasattr(dist, name)
     }
 

@@ -101,6 +101,12 @@ _DATA_DEPENDENT_SHAPE = frozenset(
 )
 
 
+# Conversions that tensors of several elements refuse.
+_ONE_VALUE = frozenset(
+    {"__bool__", "__float__", "__int__", "__index__", "__complex__", "item"}
+)
+
+
 class Tracker:
     """One run's record of its tracked sites and of the sources that escaped.
 
@@ -186,17 +192,17 @@ class Tracked(Tensor):
             self._tracker.escape(self._sources)
         return plain(self).__reduce_ex__(protocol)
 
-    def __repr__(self, **options: Any) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         """Show the plain value; whoever reads the text is downstream."""
         if self._tracker.live:
             self._tracker.shown(self._sources)
-        return plain(self).__repr__(**options)
+        return repr(plain(self))
 
     def __format__(self, spec: str) -> str:
         """Write the plain value out; whoever reads the text is downstream."""
         if self._tracker.live:
             self._tracker.shown(self._sources)
-        return plain(self).__format__(spec)
+        return format(plain(self), spec)
 
     @classmethod
     def __torch_function__(
@@ -229,14 +235,20 @@ class Tracked(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 out = func(*args, **kwargs)
         else:
-            with torch._C.DisableTorchFunctionSubclass():
-                out = func(*args)
+            try:
+                with torch._C.DisableTorchFunctionSubclass():
+                    out = func(*args)
+            except (RuntimeError, TypeError, ValueError):
+                if tracker is not None and _name(func) in _ONE_VALUE:
+                    # Several rows are no bool and no number: say so in our own words.
+                    tracker.escape(sources)
+                raise
         if tracker is None:
             return out
         if _transform_level() is not None:
             # What torch.func wraps loses its class when it is unwrapped again.
             tracker.escape(sources)
-        if type(out) is Tensor:
+        if type(out) is Tensor and not (kwargs and "out" in kwargs):
             for arg in args:
                 if arg is out:
                     break

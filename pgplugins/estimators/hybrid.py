@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.parameters import parameters_of, with_parameters
 from pgplugins.core.regression import PastRegression
+from pgplugins.core.scores import closed_form_score
 from pgplugins.errors import EstimatorError
 
 
@@ -80,14 +81,16 @@ class Hybrid(Estimator):
         }
         law = with_parameters(dist, {**values, **own})
         value = law.rsample().unsqueeze(0)
-        return Draw(dist=law, value=value, extra=flat, held_dist=held)
+        rows = _Rows(flat, tuple(varied))
+        return Draw(dist=law, value=value, extra=rows, held_dist=held)
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return a zero that makes ``backward`` correct the path, ``batch_shape``."""
-        flat: Tensor | None = draw.extra
-        if flat is None:
+        rows: _Rows | None = draw.extra
+        if rows is None:
             return None
-        (score,) = torch.autograd.grad(draw.log_prob.sum(), flat, retain_graph=True)
+        flat = rows.flat
+        score = _score(draw, rows)
         f = cost[0].detach()
         beta = self.past.coefficients()
         seen: list[Tensor] = []
@@ -134,6 +137,25 @@ class Hybrid(Estimator):
             return columns, path.unsqueeze(0), total.unsqueeze(-1)
         columns = torch.stack([score, difference], -1).transpose(0, 1)
         return columns, path.t().unsqueeze(-1), total.unsqueeze(-1)
+
+
+class _Rows(NamedTuple):
+    """Every element's own parameters, side by side, and their names."""
+
+    flat: Tensor
+    names: tuple[str, ...]
+
+
+def _score(draw: Draw, rows: _Rows) -> Tensor:
+    """Return the score for every element's own parameters, shape of ``rows.flat``."""
+    batch = len(draw.dist.batch_shape)
+    if draw.held_dist is not None:
+        closed = closed_form_score(draw.held_dist, draw.value[0].detach())
+        if closed is not None:
+            return torch.cat([_flatten(closed[name], batch) for name in rows.names], -1)
+    total = draw.log_prob.sum()
+    (score,) = torch.autograd.grad(total, rows.flat, retain_graph=True)
+    return score
 
 
 def _flatten(value: Tensor, batch: int) -> Tensor:

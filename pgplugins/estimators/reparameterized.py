@@ -34,7 +34,8 @@ class Reparameterized(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row, attached to its parameters."""
-        return Draw(dist=dist, value=dist.rsample().unsqueeze(0))
+        row = dist.rsample()
+        return Draw(dist=dist, value=row.unsqueeze(0), _row=row)
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> None:
         """Nothing is missing: the path carries the gradient."""

@@ -12,6 +12,7 @@ import torch
 from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.util import is_validation_enabled
+from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pgplugins.core.estimator import Estimator
@@ -173,6 +174,7 @@ class ELBO(PyroELBO):
             for run in self._runs(model, guide, args, kwargs, first_order=True):
                 costs = average_rows(run.sites, run.costs)
                 loss += self._total(costs, run.costs).item()
+        _warn_if_nan(loss)
         return loss
 
     def differentiable_loss(
@@ -192,6 +194,7 @@ class ELBO(PyroELBO):
             part = self._surrogate(run, first_order=False)
             loss = part if loss is None else loss + part
         assert loss is not None
+        _warn_if_nan(loss)
         return loss
 
     def loss_and_grads(
@@ -212,6 +215,7 @@ class ELBO(PyroELBO):
             loss += part.item()
             if part.requires_grad:
                 part.backward(retain_graph=self.retain_graph)
+        _warn_if_nan(loss)
         return loss
 
     def _surrogate(self, run: Run, *, first_order: bool) -> Tensor:
@@ -278,3 +282,8 @@ class ELBO(PyroELBO):
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.
+
+
+def _warn_if_nan(loss: Any) -> None:
+    """Say so, as Pyro's objectives do; with validation on it has been raised."""
+    warn_if_nan(loss, "loss")

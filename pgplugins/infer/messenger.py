@@ -149,7 +149,7 @@ class Draws(Messenger):
         if estimator is None:
             return
         if estimator.traits.pathwise:
-            value = estimator.draw(base).value[0]
+            value = estimator.draw(base).row
             self.paths[name] = value
             msg["value"] = value
             self._drawn[name] = value, msg["cond_indep_stack"]

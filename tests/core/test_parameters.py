@@ -150,6 +150,23 @@ def test_a_batch_of_parameters_per_row_keeps_rows_apart():
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in FAMILIES
+        if n.startswith(("MultivariateNormal", "MultivariateStudent"))
+    ],
+)
+def test_a_draw_does_not_move_with_what_the_density_ignores(name):
+    law = FAMILIES[name]()
+    leaves = {k: v.clone().requires_grad_() for k, v in parameters_of(law).items()}
+    value = with_parameters(law, leaves).rsample()
+    (path,) = torch.autograd.grad((value**2).sum(), leaves["scale_tril"])
+    assert torch.equal(path, path.tril())
+    assert path.tril().any()
+
+
 def test_a_distribution_that_hides_its_parameters_is_refused():
     hidden = dist.Empirical(torch.zeros(3), torch.zeros(3))
     with pytest.raises(pg.PgpluginsError, match=r"Empirical.*reparameterized"):

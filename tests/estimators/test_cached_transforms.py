@@ -51,7 +51,9 @@ def test_a_cache_changes_no_gradient(name):
         estimator = pg.estimator(name)
         return [
             flat_gradient(
-                pg.expectation(cost, law(mu, cache), estimator=estimator, num_samples=9),
+                pg.expectation(
+                    cost, law(mu, cache), estimator=estimator, num_samples=9
+                ),
                 [mu],
             )
             for _ in range(6)

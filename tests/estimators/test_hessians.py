@@ -159,8 +159,8 @@ def test_two_nested_sites_of_an_elbo_that_drops_its_own_scores(estimators):
 
 
 @pytest.mark.xfail(
-    reason="infer/program.py subtracts score_term(1, held); to every order it has to add "
-    "score_term(1, -held): see core.algebra.without_direct_gradient"
+    reason="infer/program.py subtracts score_term(1, held); to every order it has to "
+    "add score_term(1, -held): see core.algebra.without_direct_gradient"
 )
 def test_own_scores_behind_a_mask():
     def masked_guide():
@@ -188,5 +188,7 @@ def test_a_cost_shared_by_a_plate():
         estimators="score_function", num_particles=4000, max_plate_nesting=1
     )
     torch.manual_seed(0)
-    found = torch.stack([hessian(objective(program), [mu]).reshape(-1) for _ in range(60)])
+    found = torch.stack(
+        [hessian(objective(program), [mu]).reshape(-1) for _ in range(60)]
+    )
     assert_mean(found, torch.tensor([0.0, 1.0, 1.0, 0.0]))

@@ -25,7 +25,9 @@ def call(estimator, batch, num_samples, cost=cost, dtype=torch.float64):
 
 def shapes(estimator):
     return {
-        k: tuple(v.shape) for k, v in estimator.state_dict().items() if "waiting" not in k
+        k: tuple(v.shape)
+        for k, v in estimator.state_dict().items()
+        if "waiting" not in k
     }
 
 
@@ -149,3 +151,18 @@ def test_a_cost_that_is_shared_within_a_batch():
         found.append(torch.autograd.grad(loss.mean(), mu)[0])
     # E = mu_0 (mu_1^2 + 1)
     assert_mean(torch.stack(found), torch.tensor([1.2**2 + 1, 2 * 0.4 * 1.2]))
+
+
+@pytest.mark.xfail(
+    raises=RuntimeError,
+    reason="estimators/hybrid.py takes a gradient in gradient_term also where none is "
+    "recorded, so a loss cannot be evaluated under torch.no_grad()",
+)
+def test_a_loss_can_be_evaluated_without_gradients():
+    mu = parameter(0.4)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        value = pg.expectation(cost, Normal(mu, 1.0), estimator="hybrid", num_samples=4)
+        torch.manual_seed(0)
+        x = Normal(mu, 1.0).sample((4,))
+    assert value.item() == pytest.approx(cost(x).mean().item())

@@ -1,4 +1,4 @@
-"""The pathwise estimator: closed-form mean and variance, and the jump that biases it."""
+"""The pathwise estimator: closed-form moments, and the jump that biases it."""
 
 import math
 

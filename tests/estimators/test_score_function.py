@@ -155,9 +155,7 @@ def test_leave_one_out_does_not_see_its_own_draw():
     torch.manual_seed(5)
     x = law.sample((4,))
     torch.manual_seed(5)
-    value = pg.expectation(
-        square, law, estimator=score("leave_one_out"), num_samples=4
-    )
+    value = pg.expectation(square, law, estimator=score("leave_one_out"), num_samples=4)
     f = square(x)
     want = torch.stack(
         [

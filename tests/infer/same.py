@@ -1,4 +1,4 @@
-"""Two objectives on the same program at equal seeds: the same loss, the same gradient."""
+"""Two objectives on one program at equal seeds: the same loss, the same gradient."""
 
 import pyro
 import torch
@@ -26,7 +26,7 @@ def ours(**arguments):
 
 
 def step(elbo, model, guide, *args, seed=0, **kwargs):
-    """Loss and gradients by parameter name, from a fresh store (but for ``keep``)."""
+    """Loss and gradients by parameter name, from a fresh store."""
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
     loss = elbo.loss_and_grads(model, guide, *args, **kwargs)
@@ -69,7 +69,7 @@ def assert_same(one, other, tolerance=TOLERANCE):
 def assert_like_trace_elbo(
     model, guide, *args, seeds=3, tolerance=TOLERANCE, **arguments
 ):
-    """``pg.ELBO`` and ``Trace_ELBO`` agree at every seed, in gradient and in ``loss``."""
+    """``pg.ELBO`` and ``Trace_ELBO`` agree at every seed, in gradient and loss."""
     for seed in range(seeds):
         mine = step(ours(**arguments), model, guide, *args, seed=seed)
         theirs = step(Trace_ELBO(**arguments), model, guide, *args, seed=seed)

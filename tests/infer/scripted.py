@@ -11,6 +11,8 @@ import pyro
 import pyro.distributions as dist
 import torch
 
+from pgplugins.core.provenance import plain
+
 
 class _Script:
     """Draws so far on this path, and what was decided for the next ones."""
@@ -34,9 +36,9 @@ _script = _Script()
 class Coin(dist.Bernoulli):
     """A Bernoulli that draws what the script says."""
 
-    def sample(self, sample_shape=torch.Size()):
-        shape = self._extended_shape(sample_shape)
-        probs = torch.Tensor(self.probs.detach()).expand(shape).reshape(-1)
+    def sample(self, sample_shape=()):
+        shape = self._extended_shape(torch.Size(sample_shape))
+        probs = plain(self.probs.detach()).expand(shape).reshape(-1)
         bits = [_script.next(p) for p in probs.tolist()]
         return torch.tensor(bits, dtype=probs.dtype).reshape(shape)
 
@@ -107,7 +109,8 @@ def exact(model, guide, *args):
         log_q = sum(
             _element(site["fn"]).log_prob(site["value"]).sum()
             for site in guide_trace.nodes.values()
-            if site["type"] == "sample" and not site["is_observed"]
+            if site["type"] == "sample"
+            and not site["is_observed"]
             and isinstance(_element(site["fn"]), Coin)
         )
         cost = guide_trace.log_prob_sum() - model_trace.log_prob_sum()

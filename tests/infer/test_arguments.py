@@ -1,4 +1,4 @@
-"""Every argument of Trace_ELBO is taken, and means the same, or is refused with a reason."""
+"""Every argument of Trace_ELBO is taken and means the same, or is refused."""
 
 import inspect
 import warnings

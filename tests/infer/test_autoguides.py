@@ -19,8 +19,8 @@ from pyro.infer.autoguide import (
     AutoMessenger,
     AutoMultivariateNormal,
     AutoNormal,
-    AutoNormalMessenger,
     AutoNormalizingFlow,
+    AutoNormalMessenger,
     AutoStructured,
 )
 
@@ -64,7 +64,7 @@ class Messenger(AutoMessenger):
             a = pyro.param("a", torch.tensor(2.0))
             return dist.Beta(a, pyro.param("b", torch.tensor(1.5)))
         logits = pyro.param("logits", torch.tensor([0.1, -0.2, 0.3]))
-        return dist.Bernoulli(logits=logits + self.upstream_value("p").unsqueeze(-1))
+        return dist.Bernoulli(logits=logits + self.upstream_value("p"))
 
 
 def steps(elbo, model, make, count=2):

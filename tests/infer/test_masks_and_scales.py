@@ -29,14 +29,14 @@ def pair(normal, *, wrap_model, wrap_guide, handler=None):
 
     def model():
         with pyro.plate("a", 3):
-            with (handler or poutine.scale(scale=1.0)):
+            with handler or poutine.scale(scale=1.0):
                 z = pyro.sample("z", wrap_model(dist.Normal(0.0, 1.0)))
             pyro.sample("x", dist.Normal(z, 0.5), obs=observed)
 
     def guide():
         loc = pyro.param("loc", torch.tensor([0.1, 0.6, -0.2]))
         scale = pyro.param("scale", torch.tensor(0.7))
-        with pyro.plate("a", 3), (handler or poutine.scale(scale=1.0)):
+        with pyro.plate("a", 3), handler or poutine.scale(scale=1.0):
             pyro.sample("z", wrap_guide(normal(loc, scale)))
 
     return model, guide
