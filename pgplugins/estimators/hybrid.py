@@ -129,10 +129,11 @@ class Hybrid(Estimator):
         # An element that counts for nothing, behind a mask, has nothing to teach.
         inverse = torch.where(total == 0, torch.zeros_like(total), 1 / total)
         counts = (total != 0).to(score).unsqueeze(-1)
-        path = (gradient * inverse.unsqueeze(-1)).flatten(0, -2)
-        score = (score * counts).flatten(0, -2)
+        size = score.shape[-1]
+        path = (gradient * inverse.unsqueeze(-1)).reshape(-1, size)
+        score = (score * counts).reshape(-1, size)
         difference = (mixed * inverse).reshape(-1, 1) * score - path
-        if path.shape[-1] <= self.max_parameters:
+        if size <= self.max_parameters:
             columns = torch.cat([score, difference], -1).unsqueeze(0)
             return columns, path.unsqueeze(0), total.unsqueeze(-1)
         columns = torch.stack([score, difference], -1).transpose(0, 1)

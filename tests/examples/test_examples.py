@@ -84,7 +84,7 @@ def test_mixed_latents_reach_the_same_bound_with_different_variance():
         assert abs(z) < 6
     best = exact["enumerate + pathwise"]
     assert best < start["enumerate + pathwise"] - 15
-    assert all(best - 0.5 < loss < best + 2 for loss in exact.values())
+    assert all(best - 1 < loss < best + 5 for loss in exact.values())
     assert variance["enumerate + pathwise"] < 0.8 * variance["score + pathwise"]
     assert variance["score + pathwise"] < 0.5 * variance["score everywhere"]
 
@@ -96,11 +96,11 @@ def test_lqr_policy_comes_near_the_riccati_optimum(tmp_path):
     nothing, best = row(printed, "Expected cost of doing nothing")
     for label in ("reparameterized", "hybrid"):
         cost, above, updates, _ = row(printed, label)
-        assert best <= cost < 1.03 * best
+        assert best <= cost < 1.05 * best
         assert above == pytest.approx(100 * (cost / best - 1), abs=0.1)
-        assert updates < 80
+        assert updates < 60
     cost = row(printed, "score_function")[0]
-    assert best <= cost < 0.5 * (nothing + best)
+    assert best <= cost < 0.7 * nothing + 0.3 * best
 
 
 def test_own_estimator_is_unbiased_and_varies_less():

@@ -170,7 +170,8 @@ def test_guide_messengers_leave_the_models_factors_alone():
 
     def model():
         c = pyro.sample("c", dist.Bernoulli(0.3))
-        pyro.factor("f", -1.3 * c, has_rsample=False)
+        weight = pyro.param("weight", torch.tensor(1.3))
+        pyro.factor("f", -weight * (1 + c), has_rsample=False)
 
     for seed in range(4):
         mine = step(ours(), model, Guide(model), seed=seed)
