@@ -59,8 +59,11 @@ def test_table_of_wrong_and_right_gradients() -> None:
     rows = re.findall(r"^\| (`.*?) \|.*?\| (right|wrong|counted)", README, re.M)
     assert len(rows) == 7
     printed = [
-        tuple(float(n.replace("−", "-")) for n in pair)
-        for pair in re.findall(r"\((−?\d+\.?\d*), (−?\d+\.?\d*)\) \| ", README)
+        tuple(float(n) for n in pair)
+        for pair in re.findall(
+            r"\((-?\d+\.?\d*), (-?\d+\.?\d*)\) \| ",
+            README.replace("\N{MINUS SIGN}", "-"),
+        )
     ]
     expected = [right, attached_score, nothing_detached, twice, right, right, right]
     assert len(printed) == len(expected)

@@ -1,6 +1,6 @@
 """Transforms with a cache know the value that they returned (pytorch#59822).
 
-A score taken through the cache is the derivative along the path: -0.500 instead of 0.687.
+A score taken through the cache is the derivative along the path: -0.500, not 0.687.
 """
 
 import pyro.distributions as dist
