@@ -16,13 +16,22 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterable
-from types import CodeType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pgplugins.core.calls import (
+    DATA_DEPENDENT_SHAPE,
+    METADATA,
+    ONE_VALUE,
+    is_functional_transform,
+    is_validation,
+    metadata_functions,
+    name_of,
+    needs_values,
+)
 from pgplugins.errors import ProgramError
 
 # The level of the innermost torch.func transform that is running, or None.
@@ -30,81 +39,6 @@ _transform_level = torch._C._functorch.maybe_current_level
 
 Sources = int
 """A set of sites as a bit mask: bit ``i`` stands for the ``i``-th tracked site."""
-
-# Queries whose answer does not depend on the values that a tensor holds.
-_METADATA = frozenset(
-    {
-        "shape",
-        "size",
-        "dim",
-        "ndim",
-        "ndimension",
-        "numel",
-        "nelement",
-        "stride",
-        "dtype",
-        "device",
-        "layout",
-        "requires_grad",
-        "is_leaf",
-        "grad_fn",
-        "grad",
-        "names",
-        "is_floating_point",
-        "is_complex",
-        "is_signed",
-        "is_contiguous",
-        "is_sparse",
-        "is_quantized",
-        "is_meta",
-        "is_cuda",
-        "is_mps",
-        "is_nested",
-        "is_neg",
-        "is_conj",
-        "is_inference",
-        "is_same_size",
-        "itemsize",
-        "element_size",
-        "get_device",
-        "type",
-        "_version",
-        "_backward_hooks",
-        "retains_grad",
-        "output_nr",
-        "__len__",
-        "__hash__",
-        "__dir__",
-        "result_type",
-        "can_cast",
-        "broadcast_shapes",
-        "register_hook",
-        "backward",
-        "requires_grad_",
-        "retain_grad",
-    }
-)
-# Operations whose result's shape depends on the values that go in.
-_DATA_DEPENDENT_SHAPE = frozenset(
-    {
-        "nonzero",
-        "argwhere",
-        "masked_select",
-        "unique",
-        "unique_consecutive",
-        "unique_dim",
-        "_unique2",
-        "bincount",
-        "repeat_interleave",
-        "histc",
-    }
-)
-
-
-# Conversions that tensors of several elements refuse.
-_ONE_VALUE = frozenset(
-    {"__bool__", "__float__", "__int__", "__index__", "__complex__", "item"}
-)
 
 
 class Tracker:
@@ -213,7 +147,9 @@ class Tracked(Tensor):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run ``func`` on plain tensors and pass the inputs' sources on."""
-        if func in _metadata and not _is_functional_transform(sys._getframe(1).f_code):
+        if func in metadata_functions and not is_functional_transform(
+            sys._getframe(1).f_code
+        ):
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **(kwargs or {}))
         tracker: Tracker | None = None
@@ -239,7 +175,7 @@ class Tracked(Tensor):
                 with torch._C.DisableTorchFunctionSubclass():
                     out = func(*args)
             except (RuntimeError, TypeError, ValueError):
-                if tracker is not None and _name(func) in _ONE_VALUE:
+                if tracker is not None and name_of(func) in ONE_VALUE:
                     # Several rows are no bool and no number: say so in our own words.
                     tracker.escape(sources)
                 raise
@@ -253,25 +189,10 @@ class Tracked(Tensor):
                 if arg is out:
                     break
             else:
-                if _needs_values(func, args):
+                if needs_values(func, args):
                     tracker.escape(sources)
                 return _adopt(out, tracker, sources)
         return _pass_on(func, args, kwargs, out, tracker, sources)
-
-
-# The functions behind the names in _METADATA, as they are met.
-_metadata: set[object] = set()
-_value_dependent: dict[object, bool | None] = {}
-
-
-def _needs_values(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    """Whether the shape of the result depends on the values that went in."""
-    known = _value_dependent.get(func, ...)
-    if known is ...:
-        name = getattr(func, "__name__", "")
-        known = None if name == "__getitem__" else name in _DATA_DEPENDENT_SHAPE
-        _value_dependent[func] = known
-    return _indexes_by_mask(args) if known is None else bool(known)
 
 
 def _adopt(value: Any, tracker: Tracker, sources: Sources) -> Tensor:
@@ -298,7 +219,7 @@ def _pass_on(
     if kwargs and kwargs.get("out") is not None:
         tracker.escape(sources)
         return out
-    name = _name(func)
+    name = name_of(func)
     if isinstance(out, Tensor):
         if type(out) is Tracked:
             if sources & ~out._sources:
@@ -317,15 +238,15 @@ def _pass_on(
             tracker.escape(sources & ~known)
         return out
     if isinstance(out, (tuple, list)) and any(isinstance(o, Tensor) for o in out):
-        if name in _DATA_DEPENDENT_SHAPE or (name == "where" and len(args) == 1):
+        if name in DATA_DEPENDENT_SHAPE or (name == "where" and len(args) == 1):
             tracker.escape(sources)
         return _track_all(out, args, tracker, sources)
     caller = sys._getframe(2).f_code
-    if name in _METADATA:
-        _metadata.add(func)
-        if _is_functional_transform(caller):
+    if name in METADATA:
+        metadata_functions.add(func)
+        if is_functional_transform(caller):
             tracker.escape(sources)
-    elif not _is_validation(caller):
+    elif not is_validation(caller):
         tracker.escape(sources)
     return out
 
@@ -355,41 +276,6 @@ def _tracked_parts(container: Any) -> Iterable[Tracked]:
 
 def _shares_identity(out: Tensor, args: tuple[Any, ...]) -> bool:
     return any(out is arg for arg in args)
-
-
-def _indexes_by_mask(args: tuple[Any, ...]) -> bool:
-    index = args[1]
-    parts = index if isinstance(index, tuple) else (index,)
-    return any(
-        isinstance(p, Tensor) and p.dtype in (torch.bool, torch.uint8) for p in parts
-    )
-
-
-def _name(func: Callable[..., Any]) -> str:
-    name: str = getattr(func, "__name__", "")
-    if name == "__get__":  # a property such as Tensor.shape
-        name = getattr(func.__self__, "__name__", "")  # type: ignore[attr-defined]
-    return name
-
-
-_validation_code: dict[CodeType, bool] = {}
-
-
-def _is_validation(code: CodeType) -> bool:
-    """Whether ``code`` only checks a distribution's arguments."""
-    known = _validation_code.get(code)
-    if known is None:
-        path = code.co_filename.replace("\\", "/")
-        known = code.co_name in ("__init__", "_validate_sample") and (
-            "/torch/distributions/" in path or "/pyro/distributions/" in path
-        )
-        _validation_code[code] = known
-    return known
-
-
-def _is_functional_transform(code: CodeType) -> bool:
-    """Whether ``torch.func`` asks: inside its transforms tensors lose their class."""
-    return "_functorch" in code.co_filename
 
 
 def plain(value: Tensor) -> Tensor:

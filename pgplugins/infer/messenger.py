@@ -6,10 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from pyro.distributions import Delta, Unit
-from pyro.distributions.torch_distribution import TorchDistributionMixin
-from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -18,16 +15,22 @@ from torch.distributions import Distribution
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.fit import describe, element, misfit, suggestion
-from pgplugins.core.fold import CostTerm, Plate, Site
+from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, plain
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.infer.dependencies import Dependencies
+from pgplugins.infer.layout import in_program, plate_shape, plates_of, weighed_cost
+from pgplugins.infer.refusals import (
+    check_draw,
+    partly_reparameterized,
+    refuse_pyro_baseline,
+    refuse_unknown,
+    require_kept,
+)
 from pgplugins.plugins import Site as SiteInfo
-
-_NO_PLATES: frozenset[Plate] = frozenset()
 
 
 class NestingUnknown(Exception):
@@ -77,14 +80,14 @@ class Draws(Messenger):
         name = msg["name"]
         self.reached[name] = self.dependencies.upstream_now()
         if name in self._drawn:
-            _require_kept(msg, *self._drawn.pop(name))
+            require_kept(msg, *self._drawn.pop(name))
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
         if site_is_subsample(msg):
             return
         if not isinstance(fn, Distribution):
-            _refuse_unknown(msg)
+            refuse_unknown(msg)
             return
         kind = element(unmasked(unwrapped(fn)))
         if isinstance(kind, Unit):
@@ -157,7 +160,7 @@ class Draws(Messenger):
         draw, upstream = self.dependencies.draw(
             name, base, lambda: estimator.draw(base)
         )
-        _check_draw(name, draw, base)
+        check_draw(name, draw, base)
         draw.value = plain(draw.value)
         self._add(msg, estimator, draw, upstream)
 
@@ -186,12 +189,12 @@ class Draws(Messenger):
         known = self.rules.steady and self.bound.recall(name, circumstances)
         if known:
             return known
-        _refuse_pyro_baseline(name, infer)
+        refuse_pyro_baseline(name, infer)
         choice = self.rules.choose(SiteInfo(name, fn, infer))
         reason = misfit(choice.estimator, base)
         instead = suggestion(base)
         if reason is None and choice.estimator.traits.pathwise:
-            reason, instead = _partly(base), 'estimator="score_function"'
+            reason, instead = partly_reparameterized(base), 'estimator="score_function"'
         if reason is not None:
             self._misfits.append(
                 f"{choice.estimator.name!r} at site {name!r}, which draws from "
@@ -220,9 +223,12 @@ class Draws(Messenger):
         msg["done"] = msg["kept"] = True
         value, mask, scale = msg["value"], msg["mask"], msg["scale"]
         plates = plates_of(msg)
-        shape = _plate_shape(plates)
+        shape = plate_shape(plates)
         value, sources = self.dependencies.cost(
-            lambda: _scaled(msg["name"], value, shape, scale, mask), value, scale, mask
+            lambda: weighed_cost(msg["name"], value, shape, scale, mask),
+            value,
+            scale,
+            mask,
         )
         sources |= self.dependencies.upstream_now()
         self.costs.append(CostTerm(msg["name"], value, plates, sources))
@@ -264,105 +270,3 @@ def _kinds(dist: Distribution) -> tuple[type, ...]:
         dist = base
         kinds.append(type(dist))
     return tuple(kinds)
-
-
-def plates_of(msg: Mapping[str, Any]) -> frozenset[Plate]:
-    """Return the vectorized plates that enclose a site."""
-    frames = msg["cond_indep_stack"]
-    if not frames:
-        return _NO_PLATES
-    return frozenset(Plate(f.name, f.dim, int(f.size)) for f in frames if f.vectorized)
-
-
-def in_program(site: Site, rows: Tensor, event_dim: int) -> Tensor:
-    """Give a tensor that starts with the site's rows the layout of the program."""
-    if site.row_dim is None:
-        return rows[0]
-    between = -site.row_dim - (rows.dim() - event_dim)
-    return rows.reshape(rows.shape[0], *(1,) * between, *rows.shape[1:])
-
-
-def _plate_shape(plates: frozenset[Plate]) -> tuple[int, ...]:
-    shape = [1] * max((-p.dim for p in plates), default=0)
-    for plate in plates:
-        shape[plate.dim] = plate.size
-    return tuple(shape)
-
-
-def _scaled(
-    name: str, value: Tensor, shape: tuple[int, ...], scale: Any, mask: Any
-) -> Tensor:
-    try:
-        value = value.expand(torch.broadcast_shapes(value.shape, shape))
-    except RuntimeError as error:
-        raise ShapeError(
-            f"pg.cost({name!r}, ...) has shape {tuple(value.shape)}, but the enclosing "
-            f"plates have shape {shape}. Batch dimensions of a cost follow its plates; "
-            "sum over the others."
-        ) from error
-    scaled: Tensor = scale_and_mask(value, scale, mask)
-    return scaled
-
-
-def _check_draw(name: str, draw: object, dist: Distribution) -> None:
-    if not isinstance(draw, Draw):
-        raise EstimatorError(
-            f"At site {name!r} the estimator's draw returned a {type(draw).__name__}; "
-            "it must return a pg.Draw."
-        )
-    want = dist.batch_shape + dist.event_shape
-    if draw.value.shape[1:] != want:
-        raise ShapeError(
-            f"At site {name!r} the estimator drew values of shape "
-            f"{tuple(draw.value.shape)}; they must be (rows, *batch, *event) = "
-            f"(rows, {', '.join(map(str, want))})."
-        )
-
-
-def _require_kept(msg: Mapping[str, Any], value: Tensor, stack: Any) -> None:
-    """Raise if a handler around the objective changed what was drawn."""
-    if msg["value"] is not value:
-        what = "sets its value (poutine.condition, do or replay)"
-    elif msg["cond_indep_stack"] is not stack and any(
-        f.vectorized and f not in stack for f in msg["cond_indep_stack"]
-    ):
-        what = "puts it into a plate"
-    else:
-        return
-    raise ProgramError(
-        f"Site {msg['name']!r} was drawn, and then a handler around the objective "
-        f"{what}. Put that handler around model and guide, not around the objective."
-    )
-
-
-def _refuse_unknown(msg: Mapping[str, Any]) -> None:
-    """Raise for a random site that no estimator can serve."""
-    if msg["is_observed"] or getattr(msg["fn"], "has_rsample", True):
-        return
-    raise ProgramError(
-        f"Site {msg['name']!r} draws from a {type(msg['fn']).__name__}, which is no "
-        "torch.distributions.Distribution. Derive it from "
-        "pyro.distributions.TorchDistribution."
-    )
-
-
-def _partly(dist: Distribution) -> str | None:
-    """Say why the path alone is not enough, as with draws that were rejected."""
-    kind = type(element(dist))
-    usual = TorchDistributionMixin.score_parts
-    if getattr(kind, "score_parts", usual) is usual:
-        return None
-    return (
-        f"{kind.__name__} is reparameterized only in part (it has score_parts of its "
-        "own), so the path does not carry the whole gradient"
-    )
-
-
-def _refuse_pyro_baseline(name: str, infer: Mapping[str, Any]) -> None:
-    if infer.get("baseline"):
-        raise EstimatorError(
-            f"Site {name!r} asks for a baseline in TraceGraph_ELBO's way, "
-            'infer={"baseline": ...}. Write infer={"estimator": '
-            'pg.estimator("score_function", baseline="moving_average")}, or '
-            '"leave_one_out", "neural", a module or a tensor.'
-        )

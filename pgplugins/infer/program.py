@@ -21,7 +21,8 @@ from pgplugins.core.provenance import Sources, plain
 from pgplugins.distribution import unmasked
 from pgplugins.errors import PgpluginsError
 from pgplugins.infer.enumeration import warn_if_enumerated
-from pgplugins.infer.messenger import Draws, Reached, in_program, plates_of
+from pgplugins.infer.layout import in_program, plates_of
+from pgplugins.infer.messenger import Draws, Reached
 from pgplugins.infer.run import Run
 
 

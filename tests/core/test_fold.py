@@ -5,6 +5,7 @@ import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
 import pgplugins as pg
+from pgplugins.core.algebra import zero_valued
 from pgplugins.core.draw import Draw
 from pgplugins.core.fold import CostTerm, Plate, Site, average_rows, fold
 
@@ -102,6 +103,29 @@ def test_a_shared_cost_counts_once_in_value_and_path(shape):
     assert total(costs).item() == pytest.approx(shared.item())
     path = 2 * THETA.detach().prod() / THETA.detach()
     torch.testing.assert_close(gradient(costs), path + shared.item() * score(POINT))
+
+
+def test_a_term_made_of_the_signals_own_path_counts_a_shared_cost_once():
+    class Path(Recorder):
+        def gradient_term(self, draw, cost):
+            self.seen = cost.detach()
+            return zero_valued(cost[0])
+
+    z = plated()
+    z.estimator = Path()
+    costs = fold([z], [term("c", THETA.prod(), [], 1)])
+    path = THETA.detach().prod() / THETA.detach()
+    torch.testing.assert_close(gradient(costs), 2 * path)  # the cost's own and the term
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_a_fold_for_first_derivatives_has_the_same_ones(first_order):
+    z = plated()
+    value = THETA * torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+    costs = fold([z], [term("c", value, [N], 1)], first_order=first_order)
+    weights = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+    want = weights + weights * THETA.detach() * score(POINT)
+    torch.testing.assert_close(gradient(costs), want)
 
 
 def test_a_cost_that_lacks_one_of_the_plates_is_shared_along_it_only():

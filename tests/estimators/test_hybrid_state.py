@@ -111,6 +111,19 @@ def test_wide_sites(max_parameters):
     assert ratio < (0.6 if max_parameters == 3 else 0.35)
 
 
+@pytest.mark.parametrize("width", [5, 50])
+def test_the_state_of_a_wide_site_grows_with_its_width_alone(width):
+    estimator = pg.estimator("hybrid", max_parameters=4)
+    law = torch.distributions.Independent(Normal(parameter([0.0] * width), 1.0), 1)
+    for _ in range(10):
+        pg.expectation(
+            lambda x: (x**2).sum(-1), law, estimator=estimator, num_samples=16
+        ).backward()
+    kept = estimator.state_dict()
+    numbers = sum(v.numel() for k, v in kept.items() if "waiting" not in k)
+    assert 2 * width < numbers < 20 * width
+
+
 def test_a_single_precision_site_keeps_its_precision():
     estimator = pg.estimator("hybrid")
     for _ in range(10):

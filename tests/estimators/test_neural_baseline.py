@@ -73,6 +73,13 @@ def test_nothing_leaks_into_what_the_parameters_are_computed_from():
     assert found == (None,)
 
 
+def test_not_even_second_derivatives_mix_the_two():
+    net = network()
+    loss = estimate(neural(net), law(), 1).sum()
+    (gradient,) = torch.autograd.grad(loss, MU, create_graph=True)
+    assert not flat_gradient(gradient.sum(), list(net.parameters())).any()
+
+
 def test_training_teaches_the_mean_cost_in_every_context():
     estimator = neural()
     estimate(estimator, law(), 0)

@@ -51,32 +51,18 @@ class Moments(NamedTuple):
     loss: float
 
 
-def moments(elbo, model, guide, *args):
-    """Run every path; the gradients are flattened over all parameters in the store."""
+def paths(run):
+    """Yield the probability and the result of every path of ``run``."""
     global _script
-    told = []
-    total = square = None
-    loss = mass = 0.0
+    told, mass = [], 0.0
     while told is not None:
         _script = _Script()
         _script.told = told
-        for parameter in pyro.get_param_store()._params.values():
-            parameter.grad = None
-        value = elbo.loss_and_grads(model, guide, *args)
-        store = pyro.get_param_store()._params
-        gradient = torch.cat(
-            [
-                (torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1)
-                for _, p in sorted(store.items())
-            ]
-        )
-        p = _script.probability
-        total = p * gradient + (0 if total is None else total)
-        square = p * gradient**2 + (0 if square is None else square)
-        loss, mass = loss + p * value, mass + p
+        result = run()
+        yield _script.probability, result
+        mass += _script.probability
         told = _next(_script.drawn)
     assert abs(mass - 1) < 1e-9, f"the paths' probabilities sum to {mass}"
-    return Moments(total, square - total**2, loss)
 
 
 def _next(drawn):
@@ -90,18 +76,45 @@ def _next(drawn):
     return path
 
 
-def exact(model, guide, *args):
-    """The exact gradient of the loss, from the exact loss of every path.
+def parameters():
+    """The store's unconstrained tensors, in the order of their names."""
+    return [p for _, p in sorted(pyro.get_param_store()._params.items())]
 
-    The loss is summed over all paths weighted by their probability *as a function of
-    the parameters*, which autograd differentiates: no estimator is involved.
+
+def flat(gradients):
+    """One vector of gradients of :func:`parameters`; what was not reached is zero."""
+    return torch.cat(
+        [
+            (torch.zeros_like(p) if g is None else g).reshape(-1)
+            for p, g in zip(parameters(), gradients, strict=True)
+        ]
+    )
+
+
+def moments(elbo, model, guide, *args):
+    """Run every path; the gradients are flattened over all parameters in the store."""
+
+    def run():
+        for parameter in parameters():
+            parameter.grad = None
+        loss = elbo.loss_and_grads(model, guide, *args)
+        return flat([p.grad for p in parameters()]), loss
+
+    mean = square = loss = 0.0
+    for probability, (gradient, value) in paths(run):
+        mean = mean + probability * gradient
+        square = square + probability * gradient**2
+        loss = loss + probability * value
+    return Moments(mean, square - mean**2, loss)
+
+
+def exact_loss(model, guide, *args):
+    """The exact loss as a function of the parameters: no estimator is involved.
+
+    Every path's loss is weighted by the path's probability, and both are attached.
     """
-    global _script
-    told = []
-    total = 0.0
-    while told is not None:
-        _script = _Script()
-        _script.told = told
+
+    def run():
         guide_trace = pyro.poutine.trace(guide).get_trace(*args)
         model_trace = pyro.poutine.trace(
             pyro.poutine.replay(model, trace=guide_trace)
@@ -114,18 +127,16 @@ def exact(model, guide, *args):
             and isinstance(_element(site["fn"]), Coin)
         )
         cost = guide_trace.log_prob_sum() - model_trace.log_prob_sum()
-        total = total + log_q.exp() * cost
-        told = _next(_script.drawn)
-    store = pyro.get_param_store()._params
-    leaves = [p for _, p in sorted(store.items())]
-    found = torch.autograd.grad(total, leaves, allow_unused=True)
-    gradient = torch.cat(
-        [
-            (torch.zeros_like(p) if g is None else g).reshape(-1)
-            for p, g in zip(leaves, found, strict=True)
-        ]
-    )
-    return gradient, total.item()
+        return log_q.exp() * cost
+
+    return sum(part for _, part in paths(run))
+
+
+def exact(model, guide, *args):
+    """The exact gradient of the loss, and the exact loss."""
+    loss = exact_loss(model, guide, *args)
+    found = torch.autograd.grad(loss, parameters(), allow_unused=True)
+    return flat(found), loss.item()
 
 
 def _element(fn):

@@ -1,0 +1,59 @@
+"""Where plates, particles and rows lie in a program's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+
+from pgplugins.core.fold import Plate, Site
+from pgplugins.errors import ShapeError
+
+_NO_PLATES: frozenset[Plate] = frozenset()
+
+
+def plates_of(msg: Mapping[str, Any]) -> frozenset[Plate]:
+    """Return the vectorized plates that enclose a site."""
+    frames = msg["cond_indep_stack"]
+    if not frames:
+        return _NO_PLATES
+    return frozenset(Plate(f.name, f.dim, int(f.size)) for f in frames if f.vectorized)
+
+
+def in_program(site: Site, rows: Tensor, event_dim: int) -> Tensor:
+    """Give a tensor that starts with the site's rows the layout of the program."""
+    if site.row_dim is None:
+        return rows[0]
+    between = -site.row_dim - (rows.dim() - event_dim)
+    return rows.reshape(rows.shape[0], *(1,) * between, *rows.shape[1:])
+
+
+def plate_shape(plates: frozenset[Plate]) -> tuple[int, ...]:
+    """Return the batch shape that plates enclose."""
+    shape = [1] * max((-p.dim for p in plates), default=0)
+    for plate in plates:
+        shape[plate.dim] = plate.size
+    return tuple(shape)
+
+
+def weighed_cost(
+    name: str, value: Tensor, shape: tuple[int, ...], scale: Any, mask: Any
+) -> Tensor:
+    """Expand a cost to its plates, then scale and mask it.
+
+    Raises:
+        ShapeError: The cost has batch dimensions that are no plates.
+    """
+    try:
+        value = value.expand(torch.broadcast_shapes(value.shape, shape))
+    except RuntimeError as error:
+        raise ShapeError(
+            f"pg.cost({name!r}, ...) has shape {tuple(value.shape)}, but the enclosing "
+            f"plates have shape {shape}. Batch dimensions of a cost follow its plates; "
+            "sum over the others."
+        ) from error
+    scaled: Tensor = scale_and_mask(value, scale, mask)
+    return scaled

@@ -1,0 +1,85 @@
+"""What programs ask of a site that no estimator can give, refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pgplugins.core.draw import Draw
+from pgplugins.core.fit import element
+from pgplugins.errors import EstimatorError, ProgramError, ShapeError
+
+
+def check_draw(name: str, draw: object, dist: Distribution) -> None:
+    """Raise unless an estimator drew what its contract says.
+
+    Raises:
+        EstimatorError: It returned something else than a draw.
+        ShapeError: The values have another shape.
+    """
+    if not isinstance(draw, Draw):
+        raise EstimatorError(
+            f"At site {name!r} the estimator's draw returned a {type(draw).__name__}; "
+            "it must return a pg.Draw."
+        )
+    want = dist.batch_shape + dist.event_shape
+    if draw.value.shape[1:] != want:
+        raise ShapeError(
+            f"At site {name!r} the estimator drew values of shape "
+            f"{tuple(draw.value.shape)}; they must be (rows, *batch, *event) = "
+            f"(rows, {', '.join(map(str, want))})."
+        )
+
+
+def require_kept(msg: Mapping[str, Any], value: Tensor, stack: Any) -> None:
+    """Raise if a handler around the objective changed what was drawn."""
+    if msg["value"] is not value:
+        what = "sets its value (poutine.condition, do or replay)"
+    elif msg["cond_indep_stack"] is not stack and any(
+        f.vectorized and f not in stack for f in msg["cond_indep_stack"]
+    ):
+        what = "puts it into a plate"
+    else:
+        return
+    raise ProgramError(
+        f"Site {msg['name']!r} was drawn, and then a handler around the objective "
+        f"{what}. Put that handler around model and guide, not around the objective."
+    )
+
+
+def refuse_unknown(msg: Mapping[str, Any]) -> None:
+    """Raise for a random site that no estimator can serve."""
+    if msg["is_observed"] or getattr(msg["fn"], "has_rsample", True):
+        return
+    raise ProgramError(
+        f"Site {msg['name']!r} draws from a {type(msg['fn']).__name__}, which is no "
+        "torch.distributions.Distribution. Derive it from "
+        "pyro.distributions.TorchDistribution."
+    )
+
+
+def partly_reparameterized(dist: Distribution) -> str | None:
+    """Say why the path alone is not enough, as with draws that were rejected."""
+    kind = type(element(dist))
+    usual = TorchDistributionMixin.score_parts
+    if getattr(kind, "score_parts", usual) is usual:
+        return None
+    return (
+        f"{kind.__name__} is reparameterized only in part (it has score_parts of its "
+        "own), so the path does not carry the whole gradient"
+    )
+
+
+def refuse_pyro_baseline(name: str, infer: Mapping[str, Any]) -> None:
+    """Raise for a baseline that is asked for in TraceGraph_ELBO's way."""
+    if infer.get("baseline"):
+        raise EstimatorError(
+            f"Site {name!r} asks for a baseline in TraceGraph_ELBO's way, "
+            'infer={"baseline": ...}. Write infer={"estimator": '
+            'pg.estimator("score_function", baseline="moving_average")}, or '
+            '"leave_one_out", "neural", a module or a tensor.'
+        )
