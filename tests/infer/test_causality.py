@@ -138,11 +138,6 @@ def test_control_flow_is_refused_where_structure_is_to_be_kept():
         pg.ExpectedCost(estimators="score_function", static=True)(program)
 
 
-@pytest.mark.xfail(
-    raises=RuntimeError,
-    reason="core/provenance.py runs bool() before it looks at the rows, so torch's own "
-    "error about ambiguous truth comes first",
-)
 def test_control_flow_is_refused_on_a_site_with_rows():
     def program():
         a = pyro.sample("a", dist.Bernoulli(0.5))

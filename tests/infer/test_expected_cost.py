@@ -18,26 +18,8 @@ def mean_gradient(program, leaves, exact, repeats=100, power=True, **options):
     assert_mean(found, flat_gradient(exact, leaves), power=power)
 
 
-SCALAR_HYBRID = pytest.param(
-    False,
-    "hybrid",
-    marks=pytest.mark.xfail(
-        raises=IndexError,
-        reason="estimators/hybrid.py flattens (0, -2), which a site without any batch "
-        "dimension does not have",
-    ),
-)
-
-
-@pytest.mark.parametrize(
-    ("vectorize", "name"),
-    [
-        *[(True, name) for name in ALL],
-        (False, "score_function"),
-        (False, "reparameterized"),
-        SCALAR_HYBRID,
-    ],
-)
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("vectorize", [True, False])
 def test_particles_side_by_side_or_one_by_one(vectorize, name):
     mu = parameter(2.0)
 
