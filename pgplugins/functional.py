@@ -87,15 +87,13 @@ def expectation(
     summed = len(batch) - len(kept)
     aligned = value.reshape(draw.rows, num_samples, *(1,) * summed, *kept)
     _check_weight(chosen, draw, base, summed)
-    needs = chosen.traits.needs
-    by_score = "log_prob" in needs and "differentiable_cost" not in needs
-    together = summed > 0 and by_score and chosen.traits.order == "any"
+    together = summed > 0 and chosen.traits.scores_to_any_order
     signal = spread(
         aligned,
         (draw.rows, num_samples, *batch),
         draw.log_prob if together else None,
     )
-    if "differentiable_cost" in needs:
+    if "differentiable_cost" in chosen.traits.needs:
         draws = value.flatten(0, 1)
         guard_flat_cost([draw.value], draws, describe(base), chosen.name)
     term = chosen.gradient_term(draw, signal)

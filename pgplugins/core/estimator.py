@@ -87,6 +87,15 @@ class Traits:
             )
 
     @property
+    def scores_to_any_order(self) -> bool:
+        """Whether costs meet scores and nothing else, right to every derivative."""
+        return (
+            self.order == "any"
+            and "log_prob" in self.needs
+            and "differentiable_cost" not in self.needs
+        )
+
+    @property
     def many_rows(self) -> bool:
         """Whether one draw has more than one row."""
         return self.cost_evaluations != 1

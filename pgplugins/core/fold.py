@@ -88,7 +88,7 @@ def fold(
     """
     ledger = _Ledger(sites, costs)
     for site in reversed(sites):
-        signal = ledger.signal(site)
+        signal = ledger.signal(site, first_order=first_order)
         term = None
         if signal is not None:
             value = signal.value
@@ -143,7 +143,7 @@ class _Ledger:
         self.costs.append(cost)
         self._group(cost.plates).append(cost)
 
-    def signal(self, site: Site) -> _Signal | None:
+    def signal(self, site: Site, *, first_order: bool) -> _Signal | None:
         """Sum the costs downstream of a site, in the shape that its estimator expects.
 
         Plates foreign to the site are summed out; its own rows come first.
@@ -157,7 +157,7 @@ class _Ledger:
             upstream |= sources
             if plates != site.plates:
                 value = _sum_out(value, plates - site.plates)
-            part = _arrange(site, value)
+            part = _arrange(site, value, first_order=first_order)
             total = part if total is None else total + part
         return None if total is None else _Signal(total, upstream)
 
@@ -223,7 +223,7 @@ def _sum_out(value: Tensor, plates: Iterable[Plate]) -> Tensor:
     return value.sum(dims, keepdim=True) if dims else value
 
 
-def _arrange(site: Site, value: Tensor) -> Tensor:
+def _arrange(site: Site, value: Tensor, *, first_order: bool) -> Tensor:
     """Put the site's rows first and share the cost among its batch elements."""
     batch_shape = site.draw.dist.batch_shape
     if site.row_dim is None:
@@ -244,7 +244,11 @@ def _arrange(site: Site, value: Tensor) -> Tensor:
         if value.shape[0] == 1:
             value = value.expand(site.draw.rows, *value.shape[1:])
     rows, between = value.shape[0], value.shape[1 : value.dim() - len(batch_shape)]
-    return spread(value, (rows, *between, *batch_shape))
+    shape = (rows, *between, *batch_shape)
+    if first_order or not site.estimator.traits.scores_to_any_order:
+        return spread(value, shape)
+    scores = site.draw.log_prob.reshape(rows, *(1,) * len(between), *batch_shape)
+    return spread(value, shape, scores)
 
 
 def _weight(site: Site, row_dim: int) -> Tensor | None:

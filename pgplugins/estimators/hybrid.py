@@ -87,7 +87,7 @@ class Hybrid(Estimator):
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return a zero that makes ``backward`` correct the path, ``batch_shape``."""
         rows: _Rows | None = draw.extra
-        if rows is None:
+        if rows is None or not rows.flat.requires_grad:
             return None
         flat = rows.flat
         score = _score(draw, rows)

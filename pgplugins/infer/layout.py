@@ -40,20 +40,35 @@ def plate_shape(plates: frozenset[Plate]) -> tuple[int, ...]:
 
 
 def weighed_cost(
-    name: str, value: Tensor, shape: tuple[int, ...], scale: Any, mask: Any
+    msg: Mapping[str, Any], plates: frozenset[Plate], max_plate_nesting: float
 ) -> Tensor:
     """Expand a cost to its plates, then scale and mask it.
+
+    Args:
+        msg: The message of a ``pg.cost`` statement.
+        plates: The plates that enclose it.
+        max_plate_nesting: Dimensions further left hold the rows of sites.
 
     Raises:
         ShapeError: The cost has batch dimensions that are no plates.
     """
+    value: Tensor = msg["value"]
+    shape = plate_shape(plates)
+    declared = {plate.dim for plate in plates}
+    stray = any(
+        size != 1 and -dim <= max_plate_nesting and dim not in declared
+        for dim, size in zip(range(-value.dim(), 0), value.shape, strict=True)
+    )
     try:
-        value = value.expand(torch.broadcast_shapes(value.shape, shape))
-    except RuntimeError as error:
+        expanded = torch.broadcast_shapes(value.shape, shape)
+    except RuntimeError:
+        stray = True
+    if stray:
         raise ShapeError(
-            f"pg.cost({name!r}, ...) has shape {tuple(value.shape)}, but the enclosing "
-            f"plates have shape {shape}. Batch dimensions of a cost follow its plates; "
-            "sum over the others."
-        ) from error
-    scaled: Tensor = scale_and_mask(value, scale, mask)
+            f"pg.cost({msg['name']!r}, ...) has shape {tuple(value.shape)}, but the "
+            f"enclosing plates have shape {shape}. Batch dimensions of a cost follow "
+            "its plates; sum over the others, or move the cost into the plate."
+        )
+    value = value.expand(expanded)
+    scaled: Tensor = scale_and_mask(value, msg["scale"], msg["mask"])
     return scaled

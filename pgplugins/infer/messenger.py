@@ -22,7 +22,7 @@ from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.infer.dependencies import Dependencies
-from pgplugins.infer.layout import in_program, plate_shape, plates_of, weighed_cost
+from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.refusals import (
     check_draw,
     partly_reparameterized,
@@ -221,14 +221,12 @@ class Draws(Messenger):
 
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
-        value, mask, scale = msg["value"], msg["mask"], msg["scale"]
         plates = plates_of(msg)
-        shape = plate_shape(plates)
         value, sources = self.dependencies.cost(
-            lambda: weighed_cost(msg["name"], value, shape, scale, mask),
-            value,
-            scale,
-            mask,
+            lambda: weighed_cost(msg, plates, self.max_plate_nesting),
+            msg["value"],
+            msg["scale"],
+            msg["mask"],
         )
         sources |= self.dependencies.upstream_now()
         self.costs.append(CostTerm(msg["name"], value, plates, sources))

@@ -162,4 +162,4 @@ def _own_cost(msg: Mapping[str, Any], site: Site, first_order: bool) -> Tensor:
     if not drop:
         return density
     held: Tensor = law.log_prob(value.detach())
-    return density - score_term(held.new_ones(()), held)
+    return density + score_term(held.new_ones(()), -held)

@@ -158,10 +158,6 @@ def test_two_nested_sites_of_an_elbo_that_drops_its_own_scores(estimators):
     assert_mean(found, exact)
 
 
-@pytest.mark.xfail(
-    reason="infer/program.py subtracts score_term(1, held); to every order it has to "
-    "add score_term(1, -held): see core.algebra.without_direct_gradient"
-)
 def test_own_scores_behind_a_mask():
     def masked_guide():
         with pyro.poutine.scale(scale=1.0):
@@ -172,10 +168,6 @@ def test_own_scores_behind_a_mask():
     assert_mean(found, exact)
 
 
-@pytest.mark.xfail(
-    reason="core/fold.py spreads a shared cost without log_prob=, so products of the "
-    "elements' scores are missing from second derivatives"
-)
 def test_a_cost_shared_by_a_plate():
     mu = parameter(0.6, -0.8)
 

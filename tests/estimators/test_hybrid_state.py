@@ -166,11 +166,6 @@ def test_a_cost_that_is_shared_within_a_batch():
     assert_mean(torch.stack(found), torch.tensor([1.2**2 + 1, 2 * 0.4 * 1.2]))
 
 
-@pytest.mark.xfail(
-    raises=RuntimeError,
-    reason="estimators/hybrid.py takes a gradient in gradient_term also where none is "
-    "recorded, so a loss cannot be evaluated under torch.no_grad()",
-)
 def test_a_loss_can_be_evaluated_without_gradients():
     mu = parameter(0.4)
     with torch.no_grad():

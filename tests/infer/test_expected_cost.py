@@ -260,10 +260,6 @@ def test_refused_in_words(name):
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-@pytest.mark.xfail(
-    reason="infer/messenger.py takes batch dimensions of a cost that no plate declares "
-    "and aligns them with plates that have closed: the gradient is then wrong"
-)
 def test_batch_dimensions_without_a_plate_are_refused():
     mu = parameter(0.4, -0.3)
 
