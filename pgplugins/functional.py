@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from pgplugins.core.algebra import spread
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.finite import require_finite
+from pgplugins.core.finite import require_finite, require_zero
 from pgplugins.core.fit import describe, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.numbers import positive_integer
@@ -76,12 +76,14 @@ def expectation(
     require_fit(chosen, base)
     batch = base.batch_shape
     draw = chosen.draw(base.expand((num_samples, *batch)))
-    draw.particle_dim = -1 - len(batch)
     _check_draw(chosen, draw, num_samples, base)
+    draw.particle_dim = -1 - len(batch)
 
     samples = draw.value.flatten(0, 1)
     value = cost(samples)
     kept = _check_cost(value, samples, batch)
+    if not value.is_floating_point():
+        value = value.to(torch.get_default_dtype())  # counts and comparisons are costs
     require_finite(value, "The cost")
     value = value.reshape(draw.rows, num_samples, *kept)
     summed = len(batch) - len(kept)
@@ -102,6 +104,7 @@ def expectation(
     estimate = _average(draw, value, summed)
     if term is not None:
         _check_term(chosen, term, (num_samples, *batch))
+        require_zero(term, chosen)
         estimate = estimate + (term.flatten(1, summed).sum(1) if summed else term)
     return estimate.mean(0)
 

@@ -278,3 +278,35 @@ def test_an_estimator_that_breaks_the_contract_is_named(drawn, term, words):
     with pytest.raises(pg.PgpluginsError) as caught:
         E(square, normal(), estimator=Crooked(drawn, term), num_samples=4)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_counts_and_comparisons_are_costs():
+    logits = torch.zeros(3, requires_grad=True)
+    for cost in (lambda x: x, lambda x: x == 1):
+        torch.manual_seed(0)
+        law = torch.distributions.Categorical(logits=logits)
+        loss = pg.expectation(cost, law, estimator="enumerate")
+        exact = (law.probs * cost(torch.arange(3)).to(law.probs)).sum()
+        assert loss.item() == pytest.approx(exact.item())
+        score = pg.expectation(
+            cost, law, estimator="score_function", num_samples=200_000
+        )
+        (found,) = torch.autograd.grad(score, logits)
+        (wanted,) = torch.autograd.grad(exact, logits)
+        torch.testing.assert_close(found, wanted, rtol=0.1, atol=0.005)
+
+
+def test_a_gradient_term_that_is_not_zero_is_refused():
+    class FirstTry(pg.Estimator):
+        name = "first_try"
+        traits = pg.Traits(unbiased=True, needs=["log_prob"])
+
+        def draw(self, dist):
+            return pg.Draw(dist=dist, value=dist.sample().unsqueeze(0))
+
+        def gradient_term(self, draw, cost):
+            return (cost.detach() * draw.log_prob)[0]
+
+    law = torch.distributions.Normal(torch.tensor(0.0, requires_grad=True), 1.0)
+    with pytest.raises(pg.PgpluginsError, match=r"FirstTry.*not zero"):
+        pg.expectation(lambda x: x**2 + 5, law, estimator=FirstTry())

@@ -65,6 +65,7 @@ class Traits:
 
     def __post_init__(self) -> None:
         """Refuse values that no part of the library knows."""
+        object.__setattr__(self, "needs", frozenset(self.needs))
         unknown = set(self.needs) - NEEDS
         if unknown:
             raise InputError(

@@ -1,10 +1,11 @@
-"""Costs must be finite: no gradient of nan can be trusted."""
+"""Values that must hold: costs are finite, gradient terms are zero."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from pgplugins.errors import NotFiniteError
+from pgplugins.core.estimator import Estimator
+from pgplugins.errors import EstimatorError, NotFiniteError
 
 
 def require_finite(value: Tensor, what: str) -> None:
@@ -30,3 +31,18 @@ def require_finite(value: Tensor, what: str) -> None:
         "cannot be trusted. Look for log(0), a division by zero, or a value outside "
         "the distribution's support."
     )
+
+
+def require_zero(term: Tensor, estimator: Estimator) -> None:
+    """Raise unless a gradient term is zero in value, as the contract says.
+
+    Raises:
+        EstimatorError: Naming the estimator, with the remedy.
+    """
+    # The term of a cost that is not finite is nan, and the cost is what to name.
+    if term.detach().nan_to_num(0.0, 0.0, 0.0).any():
+        raise EstimatorError(
+            f"{type(estimator).__name__}.gradient_term returned a tensor whose value "
+            "is not zero, which would change the estimate itself. Write "
+            "draw.score_term(cost)[0], or subtract the term's own .detach()."
+        )

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from pgplugins.core.algebra import spread
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.finite import require_zero
 from pgplugins.core.provenance import Sources
 from pgplugins.errors import ProgramError, ShapeError
 
@@ -100,6 +102,8 @@ def fold(
             ledger.average(site, site.row_dim)
         if signal is not None and term is not None:
             _check_term(site, term, signal.value)
+            if Distribution._validate_args:
+                require_zero(term, site.estimator)
             upstream = (signal.upstream | site.upstream) & ~site.bit
             ledger.add(CostTerm(site.name, term, site.plates, upstream))
     return ledger.costs

@@ -105,6 +105,21 @@ class Tracker:
         """
         self.escaped |= sources & ~self._many_rows
 
+    def refuse_many(self, sources: Sources) -> None:
+        """Raise for a value of several elements that is asked to be one.
+
+        Raises:
+            ProgramError: Naming the sites that the value depends on.
+        """
+        self.escape(sources)  # several rows have a reason of their own
+        names = ", ".join(repr(n) for n in self.names_of(sources))
+        raise ProgramError(
+            f"The program turns a value that depends on site {names} into one Python "
+            "value (if, float(), .item()), but it holds several particles or plate "
+            "elements. Write torch.where(...) instead of the branch, "
+            "vectorize_particles=False, or a sequential plate."
+        )
+
     def close(self) -> None:
         """End the run: values that outlive it are plain from now on."""
         self.live = False
@@ -176,8 +191,7 @@ class Tracked(Tensor):
                     out = func(*args)
             except (RuntimeError, TypeError, ValueError):
                 if tracker is not None and name_of(func) in ONE_VALUE:
-                    # Several rows are no bool and no number: say so in our own words.
-                    tracker.escape(sources)
+                    tracker.refuse_many(sources)
                 raise
         if tracker is None:
             return out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_LEAST_ROWS = 1000  # what the averages remember however few columns there are
 _SIZED = ("waiting", "mean", "second", "solved")
 
 
@@ -22,9 +24,10 @@ class PastRegression(nn.Module):
 
     The averages weigh all past rows alike until they remember ``horizon`` rows per
     column, and a thousand at least; from then on they forget exponentially. Rows wait
-    until there are enough to matter, one per column and a tenth of what is remembered,
-    and are then taken in together: the coefficients in use may have seen less than the
-    whole past, never the current draw.
+    until there are enough to matter, one per column and a tenth of what is known,
+    and are then taken in together (with many groups, which hold little each, as soon as
+    there is one per column): the coefficients in use may have seen less than the whole
+    past, never the current draw.
 
     Args:
         horizon: How many past rows the averages remember, per column.
@@ -32,6 +35,7 @@ class PastRegression(nn.Module):
     """
 
     weight: Tensor
+    filled: Tensor
     waiting: Tensor | None
     mean: Tensor | None
     second: Tensor | None
@@ -43,6 +47,7 @@ class PastRegression(nn.Module):
         self.horizon = horizon
         self.ridge = ridge
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("filled", torch.tensor(0))
         for name in _SIZED:
             self.register_buffer(name, None)
 
@@ -62,20 +67,30 @@ class PastRegression(nn.Module):
         """
         q = columns.shape[-1]
         rows = torch.cat([columns, targets], -1).double()
-        if self.waiting is not None:
-            rows = torch.cat([self.waiting, rows], 1)
-        if rows.shape[1] < max(q, 0.1 * float(self.weight)):
-            self.waiting = rows
+        groups = rows.shape[0]
+        if self.waiting is None:
+            room = q if groups > 1 else max(q, math.ceil(0.1 * self._remembered(q)))
+            self.waiting = rows.new_zeros(groups, room, rows.shape[-1])
+        before = int(self.filled)
+        filled = before + rows.shape[1]
+        wanted = q if groups > 1 else max(q, 0.1 * float(self.weight))
+        if filled < wanted:
+            waiting = self.waiting.clone()  # a checkpoint may hold the other one
+            waiting[:, before:filled] = rows
+            self.waiting, self.filled = waiting, torch.tensor(filled)
             return
-        self.waiting = None
-        self._take_in(rows, q)
+        self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
+        self.filled = torch.tensor(0)
         if self.weight >= 4 * q:
             self.solved = self._solve(q)
 
+    def _remembered(self, q: int) -> float:
+        """How many rows the averages remember at most."""
+        return max(self.horizon * q, _LEAST_ROWS)
+
     def _take_in(self, rows: Tensor, q: int) -> None:
         count = rows.shape[1]
-        remembered = max(self.horizon * q, 1000.0)
-        self.weight = (self.weight + count).clamp_max(remembered)
+        self.weight = (self.weight + count).clamp_max(self._remembered(q))
         mean = rows.mean(1)
         if self.mean is None or self.second is None:
             self.mean = mean

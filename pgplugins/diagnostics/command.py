@@ -47,7 +47,13 @@ def compare(estimators: str, output: Path, as_json: bool, seed: int) -> None:
     for name in names:
         estimator(name)
     job = run(names, seed)
-    picture = job.save_picture(output)
+    try:
+        picture = job.save_picture(output)
+    except OSError as error:
+        raise InputError(
+            f"--output {output}: the picture cannot be written there ({error}). Name a "
+            "folder that you may write to."
+        ) from error
     if as_json:
         shown = {**job.to_dict(), "seed": seed, "picture": str(picture)}
         click.echo(json.dumps(shown, indent=2, allow_nan=False))

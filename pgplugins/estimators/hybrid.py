@@ -155,6 +155,8 @@ def _score(draw: Draw, rows: _Rows) -> Tensor:
         if closed is not None:
             return torch.cat([_flatten(closed[name], batch) for name in rows.names], -1)
     total = draw.log_prob.sum()
+    if not total.requires_grad:
+        return torch.zeros_like(rows.flat)
     (score,) = torch.autograd.grad(total, rows.flat, retain_graph=True)
     return score
 

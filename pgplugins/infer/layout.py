@@ -53,6 +53,8 @@ def weighed_cost(
         ShapeError: The cost has batch dimensions that are no plates.
     """
     value: Tensor = msg["value"]
+    if not value.is_floating_point():
+        value = value.to(torch.get_default_dtype())  # counts and comparisons are costs
     shape = plate_shape(plates)
     declared = {plate.dim for plate in plates}
     stray = any(

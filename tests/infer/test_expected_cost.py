@@ -270,3 +270,14 @@ def test_batch_dimensions_without_a_plate_are_refused():
 
     with pytest.raises(pg.PgpluginsError, match="swapped"):
         run(program, estimators="score_function")
+
+
+def test_a_branch_with_particles_side_by_side_says_what_to_write():
+    logit = parameter(0.3)
+
+    def program():
+        a = pyro.sample("a", dist.Bernoulli(logits=logit))
+        pg.cost("c", torch.tensor(1.0 if a > 0 else 0.0))
+
+    with pytest.raises(pg.PgpluginsError, match=r"'a'.*vectorize_particles=False"):
+        run(program, estimators="score_function", num_particles=8)
