@@ -95,9 +95,6 @@ def expectation(
         (draw.rows, num_samples, *batch),
         draw.log_prob if together else None,
     )
-    if "differentiable_cost" in chosen.traits.needs:
-        draws = value.flatten(0, 1)
-        guard_flat_cost([draw.value], draws, describe(base), chosen.name)
     term = chosen.gradient_term(draw, signal)
     chosen.update(draw, signal)
 
@@ -106,7 +103,11 @@ def expectation(
         _check_term(chosen, term, (num_samples, *batch))
         require_zero(term, chosen)
         estimate = estimate + (term.flatten(1, summed).sum(1) if summed else term)
-    return estimate.mean(0)
+    loss = estimate.mean(0)
+    if "differentiable_cost" in chosen.traits.needs:
+        draws = value.flatten(0, 1)
+        guard_flat_cost([draw.value], draws, describe(base), chosen.name, loss)
+    return loss
 
 
 def surrogate(
@@ -115,7 +116,7 @@ def surrogate(
     cost: Tensor,
     *,
     estimator: str | Estimator | type[Estimator] = "score_function",
-    baseline: str | Tensor | nn.Module | None = "default",
+    baseline: str | Tensor | nn.Module | None = None,
 ) -> Tensor:
     """Return the gradient term of recorded draws and costs, such as rollouts.
 
@@ -126,8 +127,10 @@ def surrogate(
         cost: What each draw led to, shape ``B``; lower is better.
         estimator: One that needs nothing but the density of recorded draws:
             ``"score_function"``, or an instance of it.
-        baseline: As for ``"score_function"``; leave-one-out runs over the first
-            dimension of ``B``.
+        baseline: As for ``"score_function"``, but none unless asked for: the costs of
+            one rollout's steps depend on one another's actions, and a baseline that has
+            seen them is biased. ``"leave_one_out"`` is for draws along the first
+            dimension of ``B`` that are independent of one another.
 
     Returns:
         Shape ``B``: exactly zero in value; the gradient of its mean (or sum) estimates
@@ -156,17 +159,18 @@ def surrogate(
                 f"pg.surrogate(dist, value, cost): {name} is a "
                 f"{type(given).__name__}; it must be a {kind.__name__}."
             )
-    chosen = make_estimator(estimator)
-    if (
-        baseline is not None and not isinstance(baseline, str)
-    ) or baseline != "default":
-        if isinstance(estimator, Estimator):
+    if isinstance(estimator, Estimator):
+        if baseline is not None:
             raise InputError(
                 "pg.surrogate got an estimator that is configured already and a "
                 "baseline as well; write "
                 'pg.estimator("score_function", baseline=...) or estimator='
                 '"score_function".'
             )
+        chosen = estimator
+    elif baseline is None and make_estimator(estimator).name != "score_function":
+        chosen = make_estimator(estimator)
+    else:
         chosen = make_estimator(estimator, baseline=baseline)
     if chosen.traits.many_rows or "rsample" in chosen.traits.needs:
         raise EstimatorError(

@@ -291,8 +291,8 @@ def test_counts_and_comparisons_are_costs():
         score = pg.expectation(
             cost, law, estimator="score_function", num_samples=200_000
         )
-        (found,) = torch.autograd.grad(score, logits)
-        (wanted,) = torch.autograd.grad(exact, logits)
+        (found,) = torch.autograd.grad(score, logits, retain_graph=True)
+        (wanted,) = torch.autograd.grad(exact, logits, retain_graph=True)
         torch.testing.assert_close(found, wanted, rtol=0.1, atol=0.005)
 
 

@@ -93,6 +93,8 @@ class MovingAverage(Baseline):
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Take the current costs into the average."""
         mean = cost.mean().to(self.total)
+        # One cost that is not finite must not spoil all that follow.
+        mean = torch.where(mean.isfinite(), mean, self.total / self.weight.clamp_min(1))
         self.total = self.decay * self.total + (1 - self.decay) * mean
         self.weight = self.decay * self.weight + (1 - self.decay)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from pgplugins.core.estimator import Estimator
@@ -52,7 +53,26 @@ def misfit(estimator: Estimator, dist: Distribution) -> str | None:
         return (
             f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
         )
+    if "log_prob" in needs and _support_moves(dist):
+        return (
+            f"the support of {describe(dist)} depends on its parameters, so that its "
+            "score misses the gradient of the bounds"
+        )
     return estimator.refusal(dist)
+
+
+def _support_moves(dist: Distribution) -> bool:
+    """Whether a bound of the support is a parameter that is differentiated for."""
+    try:
+        support = element(dist).support
+    except NotImplementedError:
+        return False
+    while (base := getattr(support, "base_constraint", None)) is not None:
+        support = base
+    return any(
+        isinstance(bound, Tensor) and bound.requires_grad
+        for bound in vars(support).values()
+    )
 
 
 def require_fit(estimator: Estimator, dist: Distribution, where: str = "") -> None:

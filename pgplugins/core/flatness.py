@@ -11,7 +11,11 @@ from pgplugins.errors import FlatCostError
 
 
 def guard_flat_cost(
-    values: Sequence[Tensor], cost: Tensor, what: str, estimator: str
+    values: Sequence[Tensor],
+    cost: Tensor,
+    what: str,
+    estimator: str,
+    loss: Tensor | None = None,
 ) -> None:
     """Refuse costs that differ between draws but have no gradient for any of them.
 
@@ -26,6 +30,7 @@ def guard_flat_cost(
             are compared across its batch elements.
         what: What was drawn from, for the message.
         estimator: The estimator, for the message.
+        loss: What ``backward`` starts from, if that is not ``cost``.
 
     Raises:
         FlatCostError: Here, or from ``backward``.
@@ -52,15 +57,21 @@ def guard_flat_cost(
     if not _reaches(cost, attached):
         raise FlatCostError(message)
     left = len(attached)
-    moved = False
+    moved = counts = False
+
+    def note_weight(gradient: Tensor) -> None:
+        nonlocal counts
+        counts = counts or bool(gradient.any())
 
     def refuse_zeros(gradient: Tensor) -> None:
         nonlocal left, moved
         left -= 1
         moved = moved or bool(gradient.any())
-        if left == 0 and not moved:
+        if left == 0 and counts and not moved:
             raise FlatCostError(message)
 
+    # A loss that is multiplied by zero has a zero gradient by right.
+    (cost if loss is None else loss).register_hook(note_weight)
     for value in attached:
         value.register_hook(refuse_zeros)
 

@@ -175,7 +175,7 @@ class Tracked(Tensor):
                 if arg._tracker.live:
                     tracker = arg._tracker
                     sources |= arg._sources
-            elif kind is tuple or kind is list or kind is dict:
+            elif kind is not Tensor and isinstance(arg, (tuple, list, dict)):
                 for part in _tracked_parts(arg):
                     tracker = part._tracker
                     sources |= part._sources
@@ -279,12 +279,12 @@ def _track_all(
 
 
 def _tracked_parts(container: Any) -> Iterable[Tracked]:
-    for part in container.values() if type(container) is dict else container:
+    for part in container.values() if isinstance(container, dict) else container:
         kind = type(part)
         if kind is Tracked:
             if part._tracker.live:
                 yield part
-        elif kind is tuple or kind is list or kind is dict:
+        elif kind is not Tensor and isinstance(part, (tuple, list, dict)):
             yield from _tracked_parts(part)
 
 

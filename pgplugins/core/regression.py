@@ -67,6 +67,8 @@ class PastRegression(nn.Module):
         """
         q = columns.shape[-1]
         rows = torch.cat([columns, targets], -1).double()
+        if not rows.isfinite().all():
+            return  # one cost that is not finite must not spoil all that follow
         groups = rows.shape[0]
         if self.waiting is None:
             room = q if groups > 1 else max(q, math.ceil(0.1 * self._remembered(q)))

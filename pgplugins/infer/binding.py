@@ -20,6 +20,8 @@ class BoundEstimators(nn.Module):
         """Start with no sites."""
         super().__init__()
         self._keys: dict[str, Hashable] = {}
+        # Kept alive, because their parts are told apart by identity.
+        self._originals: dict[str, Estimator] = {}
         self._seen: dict[str, tuple[Hashable, Estimator, object]] = {}
         self.reasons: dict[str, str] = {}
         self._waiting: dict[str, Tensor] = {}
@@ -35,8 +37,9 @@ class BoundEstimators(nn.Module):
         self.reasons[site] = choice.reason
         if self._keys.get(site) != key:
             self._modules.pop(module, None)
-            self.add_module(module, copy.deepcopy(choice.estimator))
+            self.add_module(module, _own_copy(choice.estimator))
             self._keys[site] = key
+            self._originals[site] = choice.estimator
             self._restore_site(module)
         bound = self._modules[module]
         assert isinstance(bound, Estimator)
@@ -97,7 +100,13 @@ class BoundEstimators(nn.Module):
 
 
 def _module_name(site: str) -> str:
-    return site.replace(".", "__")
+    # A colon keeps clear of a module's own attributes; a dot is not allowed.
+    return "site:" + site.replace("%", "%25").replace(".", "%2E")
+
+
+def _own_copy(estimator: Estimator) -> Estimator:
+    """Copy an estimator's state; networks that the user gave it stay the user's."""
+    return copy.deepcopy(estimator, {id(p): p for p in estimator.parameters()})
 
 
 def _configuration(estimator: Estimator) -> Hashable:
@@ -111,6 +120,6 @@ def _configuration(estimator: Estimator) -> Hashable:
         )
         given = tuple(
             (k, id(module._buffers[k])) for k in module._non_persistent_buffers_set
-        )
+        ) + tuple((k, id(p)) for k, p in module.named_parameters(recurse=False))
         parts.append((path, type(module), simple, given))
     return tuple(parts)

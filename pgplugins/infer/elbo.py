@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyro
@@ -25,7 +25,7 @@ from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws, NestingUnknown
 from pgplugins.infer.program import run_pair
 from pgplugins.infer.run import Run
-from pgplugins.infer.static import EveryRun, FirstRun
+from pgplugins.infer.static import EveryRun, FirstRun, program_key
 from pgplugins.infer.total import check_costs, total_cost
 
 
@@ -222,7 +222,8 @@ class ELBO(PyroELBO):
         folded = fold(run.sites, run.costs, first_order=first_order)
         total = self._total(folded, run.costs)
         for site, estimator in self._bound.trained():
-            pyro.module(f"pgplugins.{site}", estimator)
+            # A second objective with the same site shares the store's network.
+            pyro.module(f"pgplugins.{site}", estimator, update_module_params=True)
         return total
 
     def _total(self, folded: list[CostTerm], costs: Iterable[CostTerm]) -> Tensor:
@@ -250,14 +251,29 @@ class ELBO(PyroELBO):
                 args,
                 kwargs,
                 first_order=first_order,
+                program=program_key(model, guide),
             )
             return
         for _ in range(self.num_particles):
             try:
-                run = self._run(model, guide, args, kwargs, first_order=first_order)
+                run = self._run(
+                    model,
+                    guide,
+                    args,
+                    kwargs,
+                    first_order=first_order,
+                    program=program_key(model, guide),
+                )
             except NestingUnknown:
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-                run = self._run(model, guide, args, kwargs, first_order=first_order)
+                run = self._run(
+                    model,
+                    guide,
+                    args,
+                    kwargs,
+                    first_order=first_order,
+                    program=program_key(model, guide),
+                )
             yield run
 
     def _run(
@@ -268,6 +284,7 @@ class ELBO(PyroELBO):
         kwargs: dict[str, Any],
         *,
         first_order: bool,
+        program: Hashable,
     ) -> Run:
         many = self.vectorize_particles and self.num_particles > 1
         particle_dim = -int(self.max_plate_nesting) if many else None
@@ -278,7 +295,7 @@ class ELBO(PyroELBO):
             )
             return run_pair(model, guide, args, kwargs, draws, first_order=first_order)
 
-        return self._structure.run(execute)
+        return self._structure.run(execute, program)
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.

@@ -21,7 +21,7 @@ from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws, NestingUnknown
 from pgplugins.infer.run import Run
-from pgplugins.infer.static import EveryRun, FirstRun
+from pgplugins.infer.static import EveryRun, FirstRun, program_key
 from pgplugins.infer.total import check_costs, total_cost
 
 
@@ -136,6 +136,7 @@ class ExpectedCost:
         particles: int,
     ) -> Tensor:
         """Run the program once, with ``particles`` side by side; their mean cost."""
+        original = program
         nesting, particle_dim = self.max_plate_nesting, None
         if particles > 1:
             nesting += 1
@@ -151,19 +152,20 @@ class ExpectedCost:
             paths.update(draws.paths)
             return Run(list(draws.sites.values()), draws.costs)
 
-        run = self._structure.run(execute)
+        run = self._structure.run(execute, program_key(original))
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "
                 "for minus each reward."
             )
-        if paths and not run.sites and particle_dim is not None:
-            _guard(paths, run.costs, particle_dim)
         total = total_cost(fold(run.sites, run.costs)) / particles
+        if paths and not run.sites and particle_dim is not None:
+            _guard(paths, run.costs, particle_dim, total)
         if is_validation_enabled():
             check_costs(total, run.costs)
         for site, estimator in self._bound.trained():
-            pyro.module(f"pgplugins.{site}", estimator)
+            # A second objective with the same site shares the store's network.
+            pyro.module(f"pgplugins.{site}", estimator, update_module_params=True)
         return total
 
     def _guess_max_plate_nesting(
@@ -175,7 +177,12 @@ class ExpectedCost:
         self.max_plate_nesting = survey.nesting
 
 
-def _guard(paths: dict[str, Tensor], costs: list[CostTerm], particle_dim: int) -> None:
+def _guard(
+    paths: dict[str, Tensor],
+    costs: list[CostTerm],
+    particle_dim: int,
+    loss: Tensor,
+) -> None:
     """Refuse costs that vary between particles without a gradient for any site."""
     per_particle: Tensor | None = None
     for cost in costs:
@@ -185,7 +192,7 @@ def _guard(paths: dict[str, Tensor], costs: list[CostTerm], particle_dim: int) -
     assert per_particle is not None
     sites = ", ".join(map(repr, paths))
     guard_flat_cost(
-        list(paths.values()), per_particle, f"site {sites}", "reparameterized"
+        list(paths.values()), per_particle, f"site {sites}", "reparameterized", loss
     )
 
 

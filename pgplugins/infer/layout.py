@@ -40,14 +40,14 @@ def plate_shape(plates: frozenset[Plate]) -> tuple[int, ...]:
 
 
 def weighed_cost(
-    msg: Mapping[str, Any], plates: frozenset[Plate], max_plate_nesting: float
+    msg: Mapping[str, Any], plates: frozenset[Plate], rows: set[int]
 ) -> Tensor:
     """Expand a cost to its plates, then scale and mask it.
 
     Args:
         msg: The message of a ``pg.cost`` statement.
         plates: The plates that enclose it.
-        max_plate_nesting: Dimensions further left hold the rows of sites.
+        rows: The dimensions that hold rows of sites.
 
     Raises:
         ShapeError: The cost has batch dimensions that are no plates.
@@ -58,7 +58,7 @@ def weighed_cost(
     shape = plate_shape(plates)
     declared = {plate.dim for plate in plates}
     stray = any(
-        size != 1 and -dim <= max_plate_nesting and dim not in declared
+        size != 1 and dim not in declared and dim not in rows
         for dim, size in zip(range(-value.dim(), 0), value.shape, strict=True)
     )
     try:

@@ -222,8 +222,9 @@ class Draws(Messenger):
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
         plates = plates_of(msg)
+        rows = {s.row_dim for s in self.sites.values() if s.row_dim is not None}
         value, sources = self.dependencies.cost(
-            lambda: weighed_cost(msg, plates, self.max_plate_nesting),
+            lambda: weighed_cost(msg, plates, rows),
             msg["value"],
             msg["scale"],
             msg["mask"],
@@ -247,6 +248,18 @@ class Draws(Messenger):
         if not self.dependencies.branches:
             # A program that branches on its draws may meet the site in another run.
             self.rules.require_matched(self.random)
+
+
+class NoEstimators(Messenger):
+    """Refuses an estimator at a site of a model, where it would not be read."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if (msg["infer"] or {}).get("estimator") is not None:
+            raise ProgramError(
+                f"Site {msg['name']!r} of the model names an estimator, but latents "
+                "are drawn in the guide. Write infer={'estimator': ...} at the guide's "
+                "site, or estimators={...} in the objective."
+            )
 
 
 class Reached(Messenger):

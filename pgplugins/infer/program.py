@@ -19,10 +19,10 @@ from pgplugins.core.algebra import score_term, without_direct_gradient
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, plain
 from pgplugins.distribution import unmasked
-from pgplugins.errors import PgpluginsError
+from pgplugins.errors import PgpluginsError, ProgramError
 from pgplugins.infer.enumeration import warn_if_enumerated
 from pgplugins.infer.layout import in_program, plates_of
-from pgplugins.infer.messenger import Draws, Reached
+from pgplugins.infer.messenger import Draws, NoEstimators, Reached
 from pgplugins.infer.run import Run
 
 
@@ -60,12 +60,19 @@ def run_pair(
     else:
         with draws:
             guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
+        replayed = poutine.trace(
+            poutine.replay(NoEstimators()(model), trace=guide_trace)
+        )
         reached = {}
         # Without sites to correct there is nothing to be downstream of.
         with Reached(policy, reached) if draws.sites else nullcontext():
             model_trace = replayed.get_trace(*args, **kwargs)
     draws.finish()
+    if draws.costs:
+        raise ProgramError(
+            f"pg.cost({draws.costs[0].name!r}, ...) in a guide: an ELBO's costs are "
+            "its log-densities. Write pyro.factor in the model, or use pg.ExpectedCost."
+        )
     if is_validation_enabled():
         check_model_guide_match(model_trace, guide_trace, draws.max_plate_nesting)
         warn_if_enumerated(guide_trace)
@@ -116,7 +123,7 @@ def _density(msg: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Sources]:
 def _cost(msg: Any, value: Tensor, sources: Sources, draws: Draws) -> CostTerm:
     """Scale and mask a cost, as its plates and handlers ask."""
     with torch._C.DisableTorchFunctionSubclass():
-        weighed: Tensor = scale_and_mask(value, msg["scale"], msg["mask"])
+        weighed = plain(scale_and_mask(value, msg["scale"], msg["mask"]))
     if is_validation_enabled():
         msg["log_prob"] = weighed
         check_site_shape(msg, draws.max_plate_nesting)  # type: ignore[arg-type]
@@ -137,9 +144,12 @@ def _guide_cost(msg: Any, draws: Draws, first_order: bool) -> CostTerm:
         density, sources = _density(msg, draws)
         sources |= draws.reached.get(name, 0) | hidden
         return _cost(msg, density, sources, draws)
-    sources = site.bit | site.upstream | hidden
-    with torch._C.DisableTorchFunctionSubclass():
-        return _cost(msg, _own_cost(msg, site, first_order), sources, draws)
+    # A mask or a scale may depend on sites that the density does not.
+    value, weighing = draws.dependencies.cost(
+        lambda: _own_cost(msg, site, first_order), msg["fn"], msg["scale"], msg["mask"]
+    )
+    sources = site.bit | site.upstream | weighing | hidden
+    return _cost(msg, value, sources, draws)
 
 
 def _own_cost(msg: Mapping[str, Any], site: Site, first_order: bool) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from types import FunctionType
+from typing import Any
 
 from pgplugins.core.provenance import Sources
 from pgplugins.errors import ProgramError
@@ -19,7 +21,7 @@ class EveryRun:
         """Choose how they are found."""
         self.kind = kind
 
-    def run(self, execute: Execute) -> Run:
+    def run(self, execute: Execute, program: Hashable) -> Run:
         """Run a program."""
         policy = make_dependencies(self.kind)
         try:
@@ -36,7 +38,7 @@ class FirstRun:
         self._find = EveryRun(kind)
         self._known: dict[Hashable, tuple[list[Sources], list[Sources]]] = {}
 
-    def run(self, execute: Execute) -> Run:
+    def run(self, execute: Execute, program: Hashable) -> Run:
         """Run a program untracked if its structure is known, else tracked.
 
         Raises:
@@ -45,15 +47,15 @@ class FirstRun:
         """
         if self._known:
             run = execute(Untracked())
-            found = self._known.get(_structure(run))
+            found = self._known.get((program, _structure(run)))
             if found is not None:
                 for site, upstream in zip(run.sites, found[0], strict=True):
                     site.upstream = upstream
                 for cost, upstream in zip(run.costs, found[1], strict=True):
                     cost.upstream = upstream
                 return run
-        run = self._find.run(lambda policy: _refuse_branches(execute, policy))
-        self._known[_structure(run)] = (
+        run = self._find.run(lambda policy: _refuse_branches(execute, policy), program)
+        self._known[program, _structure(run)] = (
             [site.upstream for site in run.sites],
             [cost.upstream for cost in run.costs],
         )
@@ -79,6 +81,26 @@ def _refuse_branches(execute: Execute, policy: Dependencies) -> Run:
             "write torch.where(...) instead of the branch."
         )
     return run
+
+
+def program_key(*programs: Callable[..., Any]) -> Hashable:
+    """Tell programs apart; a closure that is made anew for every call is the same one.
+
+    Closures of the same code differ if they hold different numbers, names or functions.
+    """
+    return tuple(_identity(program) for program in programs)
+
+
+def _identity(program: Callable[..., Any]) -> Hashable:
+    code = getattr(program, "__code__", None)
+    if code is None:
+        return program
+    held = [cell.cell_contents for cell in getattr(program, "__closure__", None) or ()]
+    return code, tuple(
+        _identity(part) if isinstance(part, FunctionType) else part
+        for part in held
+        if isinstance(part, (bool, int, float, str, FunctionType))
+    )
 
 
 def _structure(run: Run) -> Hashable:

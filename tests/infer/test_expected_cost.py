@@ -158,7 +158,7 @@ def test_estimators_keep_their_state_per_site():
         assert guess.item() == pytest.approx(10.0 ** (i + 1))
     assert average.baseline.weight.item() == 0
     names = objective.state_dict()
-    assert {f"b{i}.baseline.total" for i in range(2)} <= set(names)
+    assert {f"site:b{i}.baseline.total" for i in range(2)} <= set(names)
     with pytest.raises(pg.PgpluginsError, match=r"'b2'.*'b0', 'b1'"):
         objective.estimator_of("b2")
 
