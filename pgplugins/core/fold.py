@@ -88,6 +88,8 @@ def fold(
             its plate's elements.
         ShapeError: An estimator returned a term of the wrong shape.
     """
+    if not sites:
+        return list(costs)
     ledger = _Ledger(sites, costs)
     for site in reversed(sites):
         signal = ledger.signal(site, first_order=first_order)

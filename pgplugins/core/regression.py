@@ -67,8 +67,6 @@ class PastRegression(nn.Module):
         """
         q = columns.shape[-1]
         rows = torch.cat([columns, targets], -1).double()
-        if not rows.isfinite().all():
-            return  # one cost that is not finite must not spoil all that follow
         groups = rows.shape[0]
         if self.waiting is None:
             room = q if groups > 1 else max(q, math.ceil(0.1 * self._remembered(q)))
@@ -77,9 +75,8 @@ class PastRegression(nn.Module):
         filled = before + rows.shape[1]
         wanted = q if groups > 1 else max(q, 0.1 * float(self.weight))
         if filled < wanted:
-            waiting = self.waiting.clone()  # a checkpoint may hold the other one
-            waiting[:, before:filled] = rows
-            self.waiting, self.filled = waiting, torch.tensor(filled)
+            self.waiting[:, before:filled] = rows
+            self.filled = torch.tensor(filled)
             return
         self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
         self.filled = torch.tensor(0)
@@ -91,7 +88,11 @@ class PastRegression(nn.Module):
         return max(self.horizon * q, _LEAST_ROWS)
 
     def _take_in(self, rows: Tensor, q: int) -> None:
+        # One cost that is not finite must not spoil all that follow.
+        rows = rows[:, rows.isfinite().all(-1).all(0)]
         count = rows.shape[1]
+        if count == 0:
+            return
         self.weight = (self.weight + count).clamp_max(self._remembered(q))
         mean = rows.mean(1)
         if self.mean is None or self.second is None:
@@ -126,5 +127,6 @@ class PastRegression(nn.Module):
     ) -> None:
         for name in _SIZED:
             # Their sizes are only known once a site has been seen.
-            setattr(self, name, state_dict.get(prefix + name))
+            found = state_dict.get(prefix + name)
+            setattr(self, name, None if found is None else found.clone())
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -127,8 +127,8 @@ class Hybrid(Estimator):
         total = weight.sum(rows_of_others) if rows_of_others else weight
         mixed = (weight * f).sum(rows_of_others) if rows_of_others else weight * f
         # An element that counts for nothing, behind a mask, has nothing to teach.
-        inverse = torch.where(total == 0, torch.zeros_like(total), 1 / total)
-        counts = (total != 0).to(score).unsqueeze(-1)
+        inverse = torch.where(total == 0, 0.0, 1 / total)
+        counts = (total * inverse).unsqueeze(-1)
         size = score.shape[-1]
         path = (gradient * inverse.unsqueeze(-1)).reshape(-1, size)
         score = (score * counts).reshape(-1, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyro
@@ -25,7 +25,7 @@ from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws, NestingUnknown
 from pgplugins.infer.program import run_pair
 from pgplugins.infer.run import Run
-from pgplugins.infer.static import EveryRun, FirstRun, program_key
+from pgplugins.infer.static import EveryRun, FirstRun
 from pgplugins.infer.total import check_costs, total_cost
 
 
@@ -122,6 +122,7 @@ class ELBO(PyroELBO):
         self._structure = (FirstRun if static else EveryRun)(dependencies)
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
+        self._checked: object = None  # the model whose sites have been looked at
 
     def with_estimators(self, estimators: Estimators) -> ELBO:
         """Return an ELBO with these settings, other estimators and no state yet."""
@@ -251,7 +252,7 @@ class ELBO(PyroELBO):
                 args,
                 kwargs,
                 first_order=first_order,
-                program=program_key(model, guide),
+                programs=(model, guide),
             )
             return
         for _ in range(self.num_particles):
@@ -262,7 +263,7 @@ class ELBO(PyroELBO):
                     args,
                     kwargs,
                     first_order=first_order,
-                    program=program_key(model, guide),
+                    programs=(model, guide),
                 )
             except NestingUnknown:
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
@@ -272,7 +273,7 @@ class ELBO(PyroELBO):
                     args,
                     kwargs,
                     first_order=first_order,
-                    program=program_key(model, guide),
+                    programs=(model, guide),
                 )
             yield run
 
@@ -284,7 +285,7 @@ class ELBO(PyroELBO):
         kwargs: dict[str, Any],
         *,
         first_order: bool,
-        program: Hashable,
+        programs: tuple[Callable[..., Any], ...],
     ) -> Run:
         many = self.vectorize_particles and self.num_particles > 1
         particle_dim = -int(self.max_plate_nesting) if many else None
@@ -293,9 +294,19 @@ class ELBO(PyroELBO):
             draws = Draws(
                 self._rules, self._bound, policy, self.max_plate_nesting, particle_dim
             )
-            return run_pair(model, guide, args, kwargs, draws, first_order=first_order)
+            return run_pair(
+                model,
+                guide,
+                args,
+                kwargs,
+                draws,
+                first_order=first_order,
+                check_model=self._checked is not programs[0],
+            )
 
-        return self._structure.run(execute, program)
+        run = self._structure.run(execute, *programs)
+        self._checked = programs[0]
+        return run
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.

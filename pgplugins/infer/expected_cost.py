@@ -21,7 +21,7 @@ from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws, NestingUnknown
 from pgplugins.infer.run import Run
-from pgplugins.infer.static import EveryRun, FirstRun, program_key
+from pgplugins.infer.static import EveryRun, FirstRun
 from pgplugins.infer.total import check_costs, total_cost
 
 
@@ -152,7 +152,7 @@ class ExpectedCost:
             paths.update(draws.paths)
             return Run(list(draws.sites.values()), draws.costs)
 
-        run = self._structure.run(execute, program_key(original))
+        run = self._structure.run(execute, original)
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "

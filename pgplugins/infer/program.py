@@ -34,6 +34,7 @@ def run_pair(
     draws: Draws,
     *,
     first_order: bool,
+    check_model: bool,
 ) -> Run:
     """Draw from the guide, replay the model, and take costs ``log q - log p``.
 
@@ -44,6 +45,7 @@ def run_pair(
         kwargs: What both are called with.
         draws: The handler that draws, for one run.
         first_order: The costs will be differentiated once.
+        check_model: Look at the model's sites for what is not read there.
 
     Raises:
         PgpluginsError: A site and its estimator do not fit, or the program does
@@ -60,9 +62,9 @@ def run_pair(
     else:
         with draws:
             guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        replayed = poutine.trace(
-            poutine.replay(NoEstimators()(model), trace=guide_trace)
-        )
+        if check_model:
+            model = NoEstimators()(model)
+        replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
         reached = {}
         # Without sites to correct there is nothing to be downstream of.
         with Reached(policy, reached) if draws.sites else nullcontext():

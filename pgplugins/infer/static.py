@@ -21,7 +21,7 @@ class EveryRun:
         """Choose how they are found."""
         self.kind = kind
 
-    def run(self, execute: Execute, program: Hashable) -> Run:
+    def run(self, execute: Execute, *programs: Callable[..., Any]) -> Run:
         """Run a program."""
         policy = make_dependencies(self.kind)
         try:
@@ -38,13 +38,14 @@ class FirstRun:
         self._find = EveryRun(kind)
         self._known: dict[Hashable, tuple[list[Sources], list[Sources]]] = {}
 
-    def run(self, execute: Execute, program: Hashable) -> Run:
+    def run(self, execute: Execute, *programs: Callable[..., Any]) -> Run:
         """Run a program untracked if its structure is known, else tracked.
 
         Raises:
             ProgramError: The program turns draws into Python values, so what depends on
                 what can change from run to run.
         """
+        program = program_key(*programs)
         if self._known:
             run = execute(Untracked())
             found = self._known.get((program, _structure(run)))
@@ -54,7 +55,9 @@ class FirstRun:
                 for cost, upstream in zip(run.costs, found[1], strict=True):
                     cost.upstream = upstream
                 return run
-        run = self._find.run(lambda policy: _refuse_branches(execute, policy), program)
+        run = self._find.run(
+            lambda policy: _refuse_branches(execute, policy), *programs
+        )
         self._known[program, _structure(run)] = (
             [site.upstream for site in run.sites],
             [cost.upstream for cost in run.costs],

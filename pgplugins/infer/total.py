@@ -10,18 +10,26 @@ from torch import Tensor
 from pgplugins.core.finite import require_finite
 from pgplugins.core.fold import CostTerm
 
+_FEW = 4
+
 
 def total_cost(costs: Iterable[CostTerm]) -> Tensor:
     """Sum cost terms over their plates and over one another; a scalar."""
     by_shape: dict[torch.Size, list[Tensor]] = {}
     for cost in costs:
         by_shape.setdefault(cost.value.shape, []).append(cost.value)
-    # One stack per shape: a program of many small sites would spend its time adding.
-    parts = [
-        values[0].sum() if len(values) == 1 else torch.stack(values).sum()
-        for values in by_shape.values()
-    ]
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+    return _add([_add(values).sum() for values in by_shape.values()])
+
+
+def _add(values: list[Tensor]) -> Tensor:
+    """Add tensors of one shape."""
+    if len(values) > _FEW:
+        # A program of many small sites would spend its time adding one by one.
+        return torch.stack(values).sum(0)
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
 
 
 def check_costs(total: Tensor, costs: Iterable[CostTerm]) -> None:
