@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pgplugins.core.algebra import leave_one_out_mean, zero_valued
 from pgplugins.core.draw import Draw
+from pgplugins.core.numbers import within
 from pgplugins.core.parameters import parameters_of
 from pgplugins.errors import EstimatorError, ShapeError
 
@@ -82,6 +83,7 @@ class MovingAverage(Baseline):
     def __init__(self, decay: float = 0.9) -> None:
         """Start without a past: the first guess is zero."""
         super().__init__()
+        within(decay, "decay", 0.0, 1.0, below=True)
         self.decay = decay
         self.register_buffer("total", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))

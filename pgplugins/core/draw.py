@@ -83,10 +83,3 @@ class Draw:
             differentiation (Foerster et al. 2018, eq. 9).
         """
         return score_term(cost, self.log_prob)
-
-    @property
-    def particles(self) -> int:
-        """Number of independent replicates along ``particle_dim``."""
-        if self.particle_dim is None:
-            return 1
-        return int(self.dist.batch_shape[self.particle_dim])

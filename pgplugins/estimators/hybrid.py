@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from pgplugins.core.algebra import zero_valued
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.core.numbers import positive_integer, within
 from pgplugins.core.parameters import parameters_of, with_parameters
 from pgplugins.core.regression import PastRegression
 from pgplugins.core.scores import closed_form_score
@@ -51,6 +52,8 @@ class Hybrid(Estimator):
     def __init__(self, horizon: float = 10.0, max_parameters: int = 256) -> None:
         """Start without a past: the first estimates are pathwise."""
         super().__init__()
+        within(horizon, "horizon", 1.0)
+        positive_integer(max_parameters, "max_parameters")
         self.max_parameters = max_parameters
         self.past = PastRegression(horizon, ridge=0.01)
 

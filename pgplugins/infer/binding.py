@@ -23,7 +23,6 @@ class BoundEstimators(nn.Module):
         # Kept alive, because their parts are told apart by identity.
         self._originals: dict[str, Estimator] = {}
         self._seen: dict[str, tuple[Hashable, Estimator, object]] = {}
-        self.reasons: dict[str, str] = {}
         self._waiting: dict[str, Tensor] = {}
 
     def bind(self, site: str, choice: Choice) -> Estimator:
@@ -34,7 +33,6 @@ class BoundEstimators(nn.Module):
         """
         key = _configuration(choice.estimator)
         module = _module_name(site)
-        self.reasons[site] = choice.reason
         if self._keys.get(site) != key:
             self._modules.pop(module, None)
             self.add_module(module, _own_copy(choice.estimator))

@@ -23,7 +23,7 @@ def cost(name: str, value: Tensor) -> None:
 
     Raises:
         ProgramError: No objective is running.
-        InputTypeError: The value is not a tensor.
+        InputTypeError: The name is not a string, or the value not a tensor.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist
@@ -37,6 +37,10 @@ def cost(name: str, value: Tensor) -> None:
         >>> round(mu.grad.item(), 1)
         2.0
     """
+    if not isinstance(name, str):
+        raise InputTypeError(
+            f"pg.cost({name!r}, ...) takes a name first, and then the cost."
+        )
     if not isinstance(value, Tensor):
         raise InputTypeError(
             f"pg.cost({name!r}, ...) takes a tensor; found {value!r}, a "

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.fold import CostTerm, average_rows, fold
-from pgplugins.core.numbers import positive_integer
+from pgplugins.core.numbers import flag, plate_nesting, positive_integer
 from pgplugins.errors import InputError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
@@ -100,6 +100,9 @@ class ELBO(PyroELBO):
         """Check the arguments; nothing runs before the first loss."""
         positive_integer(num_particles, "num_particles")
         check_dependencies(dependencies)
+        plate_nesting(max_plate_nesting)
+        flag(vectorize_particles, "vectorize_particles")
+        flag(static, "static")
         if ignore_jit_warnings or jit_options is not None:
             raise InputError(
                 "ignore_jit_warnings and jit_options are for Pyro's JitTrace_ELBO, "

@@ -14,8 +14,8 @@ from torch import Tensor
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, fold
-from pgplugins.core.numbers import positive_integer
-from pgplugins.errors import InputError, ProgramError
+from pgplugins.core.numbers import flag, plate_nesting, positive_integer
+from pgplugins.errors import ProgramError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
@@ -71,11 +71,9 @@ class ExpectedCost:
         """Check the arguments; nothing runs before the first call."""
         positive_integer(num_particles, "num_particles")
         check_dependencies(dependencies)
-        if not (isinstance(max_plate_nesting, (int, float)) and max_plate_nesting >= 0):
-            raise InputError(
-                f"max_plate_nesting={max_plate_nesting!r}: write the largest number of "
-                "nested plates, 0 or more."
-            )
+        plate_nesting(max_plate_nesting)
+        flag(vectorize_particles, "vectorize_particles")
+        flag(static, "static")
         self.num_particles = num_particles
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting

@@ -88,6 +88,11 @@ def run_pair(
         for msg in guide_trace.nodes.values()
         if _counts(msg)
     ]
+    if not costs:
+        raise ProgramError(
+            "Neither model nor guide has a sample site that counts (all are masked, or "
+            "there are none), so there is no loss."
+        )
     return Run(list(draws.sites.values()), costs)
 
 

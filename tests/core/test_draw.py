@@ -48,14 +48,6 @@ def test_rows_come_first_and_events_are_summed():
     torch.testing.assert_close(draw.log_prob, want.expand(4, 2))
 
 
-def test_particles_are_counted_along_their_dimension():
-    law = Normal(torch.zeros(6, 2, 3), 1.0)
-    draw = Draw(dist=law, value=law.sample().unsqueeze(0))
-    assert draw.particles == 1
-    draw.particle_dim = -3
-    assert draw.particles == 6
-
-
 def test_a_score_term_meets_costs_with_rows_of_other_sites():
     loc = parameter(0.0, 1.0)
     draw = Draw(dist=Normal(loc, 1.0), value=torch.tensor([[2.0, 0.5]]))
