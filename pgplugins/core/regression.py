@@ -68,6 +68,10 @@ class PastRegression(nn.Module):
         q = columns.shape[-1]
         rows = torch.cat([columns, targets], -1).double()
         groups = rows.shape[0]
+        if self.waiting is not None and (
+            self.waiting.shape[0] != groups or self.waiting.shape[2] != rows.shape[2]
+        ):
+            self._forget()  # other parameters are varied than before
         if self.waiting is None:
             room = q if groups > 1 else max(q, math.ceil(0.1 * self._remembered(q)))
             self.waiting = rows.new_zeros(groups, room, rows.shape[-1])
@@ -82,6 +86,12 @@ class PastRegression(nn.Module):
         self.filled = torch.tensor(0)
         if self.weight >= 4 * q:
             self.solved = self._solve(q)
+
+    def _forget(self) -> None:
+        self.weight = torch.zeros_like(self.weight)
+        self.filled = torch.zeros_like(self.filled)
+        for name in _SIZED:
+            setattr(self, name, None)
 
     def _remembered(self, q: int) -> float:
         """How many rows the averages remember at most."""

@@ -110,7 +110,8 @@ class Hybrid(Estimator):
                 gradient.detach(), score, f, weight
             )
             self.past.update(columns, targets)
-            if beta is None:
+            fits = (columns.shape[0], columns.shape[-1], targets.shape[-1])
+            if beta is None or beta.shape != fits:
                 return None
             explained = (columns @ beta.to(columns)).transpose(0, 1)
             return gradient - total * explained.reshape(gradient.shape)

@@ -170,3 +170,23 @@ def test_a_loss_can_be_evaluated_without_gradients():
         torch.manual_seed(0)
         x = Normal(mu, 1.0).sample((4,))
     assert value.item() == pytest.approx(cost(x).mean().item())
+
+
+def test_it_starts_afresh_when_other_parameters_are_varied():
+    estimator = pg.estimator("hybrid")
+    mu, s = parameter(0.8), parameter(1.1)
+
+    def gradient(scale):
+        law = Normal(mu, scale)
+        loss = pg.expectation(
+            lambda x: (x - 2) ** 2, law, estimator=estimator, num_samples=64
+        )
+        return torch.autograd.grad(loss, mu)[0]
+
+    for scale in (s, s.detach(), s):
+        early = torch.stack([gradient(scale) for _ in range(3)])
+        for _ in range(40):
+            gradient(scale)
+        late = torch.stack([gradient(scale) for _ in range(20)])
+        # Pathwise at first, with variance 4 s^2 / 64; then explained away.
+        assert early.std() > 20 * late.std()
