@@ -147,6 +147,7 @@ def compare(
         if truth is None:
             truth = field.find_reference(contestants, num_runs)
     rows = [row_of(title, c, truth) for c in contestants]
+    notes += field.notes
     return Comparison(title, rows, reference=truth.source, notes=notes)
 
 
@@ -157,6 +158,7 @@ class _Field:
         self, problem: Objective, parameters: Mapping[str, Tensor], num_warmup: int
     ) -> None:
         self.parameters = parameters
+        self.notes: list[str] = []
         self._problem = problem
         self._num_warmup = num_warmup
 
@@ -206,9 +208,10 @@ class _Field:
             return None
         try:
             return enumerated(self._bind("enumerate", Enumerate()))
-        except Exception:
+        except Exception as error:
             # Nobody asked for it, and a program that was not written to be enumerated
             # may fail in any way.
+            self.notes.append(f"no exact reference by enumeration: {error}")
             return None
 
     def _warm(self, label: str, instance: Estimator) -> Contestant:
