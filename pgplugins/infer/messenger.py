@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pyro.distributions import Delta, Unit
@@ -16,7 +17,7 @@ from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.fit import describe, element, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
-from pgplugins.core.provenance import Sources, plain
+from pgplugins.core.provenance import Sources, Tracked, plain
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 from pgplugins.infer.binding import BoundEstimators
@@ -89,15 +90,22 @@ class Draws(Messenger):
         if not isinstance(fn, Distribution):
             refuse_unknown(msg)
             return
-        kind = element(unmasked(unwrapped(fn)))
+        wrapped = "base_dist" in fn.__dict__
+        base = unmasked(unwrapped(fn)) if wrapped else fn
+        kind = element(base) if wrapped else fn
         if isinstance(kind, Unit):
             if self.draws_factors:
                 self._draw_factor(msg, kind)
         elif not (msg["is_observed"] or isinstance(kind, Delta)):
-            if msg["value"] is None:
-                self._draw(msg, fn)
+            estimator = self._estimator(msg["name"], fn, base, msg["infer"] or {})
+            if wrapped:
+                msg["fn"] = unwrapped(fn)
+            if msg["value"] is not None:
+                self._adopt(msg, estimator, base)
+            elif estimator is None:
+                self.random.append(msg["name"])
             else:
-                self._adopt(msg, fn)
+                self._draw(msg, estimator, base)
 
     def _draw_factor(self, msg: Any, fn: Any) -> None:
         """Treat a guide's factor: the density of a draw that was made out of sight."""
@@ -116,14 +124,11 @@ class Draws(Messenger):
         self.sites[name] = Site(name, estimator, draw, plates_of(msg), bit, upstream)
         self.factors |= bit
 
-    def _adopt(self, msg: Any, fn: Distribution) -> None:
+    def _adopt(self, msg: Any, estimator: Estimator | None, base: Distribution) -> None:
         """Take a value that another handler (``poutine.replay``) set for the draw."""
         name = msg["name"]
         if name in self.sites:
             return
-        base = unmasked(unwrapped(fn))
-        estimator = self._estimator(name, fn, base, msg["infer"] or {})
-        msg["fn"] = unwrapped(fn)
         self.random.append(name)
         if estimator is None or estimator.traits.pathwise:
             return
@@ -137,7 +142,7 @@ class Draws(Messenger):
         _, upstream = self.dependencies.draw(name, base, lambda: draw)
         self._add(msg, estimator, draw, upstream)
 
-    def _draw(self, msg: Any, fn: Distribution) -> None:
+    def _draw(self, msg: Any, estimator: Estimator, base: Distribution) -> None:
         name = msg["name"]
         if msg["args"] or msg["kwargs"]:
             raise ProgramError(
@@ -145,12 +150,7 @@ class Draws(Messenger):
                 f"({msg['args'] or msg['kwargs']}). Write .expand(...) or a plate "
                 "instead of a sample shape."
             )
-        base = unmasked(unwrapped(fn))
-        estimator = self._estimator(name, fn, base, msg["infer"] or {})
-        msg["fn"] = unwrapped(fn)
         self.random.append(name)
-        if estimator is None:
-            return
         if estimator.traits.pathwise:
             value = estimator.draw(base).row
             self.paths[name] = value
@@ -161,7 +161,8 @@ class Draws(Messenger):
             name, base, lambda: estimator.draw(base)
         )
         check_draw(name, draw, base)
-        draw.value = plain(draw.value)
+        if type(draw.value) is Tracked:
+            draw = replace(draw, value=plain(draw.value))
         self._add(msg, estimator, draw, upstream)
 
     def _add(
@@ -170,13 +171,17 @@ class Draws(Messenger):
         """Add a site to the run and show its value to the program."""
         name = msg["name"]
         draw.particle_dim = self.particle_dim
-        row_dim = self._row_dim(name, draw) if draw.rows > 1 else None
+        row_dim = None if draw.rows == 1 else self._row_dim(name, draw)
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
         if draw.value.requires_grad:
             self.paths[name] = draw.value
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
-        value = in_program(site, draw.value, len(draw.dist.event_shape))
+        value = (
+            draw.row
+            if row_dim is None
+            else in_program(site, draw.value, len(draw.dist.event_shape))
+        )
         msg["value"] = self.dependencies.mark(value, bit | upstream)
         self._drawn[name] = msg["value"], msg["cond_indep_stack"]
 
