@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _LEAST_ROWS = 1000  # what the averages remember however few columns there are
+_FEWEST_ROWS = 50  # what they have to know before coefficients are fitted
 _SIZED = ("waiting", "mean", "second", "solved")
 
 
@@ -32,6 +33,8 @@ class PastRegression(nn.Module):
     Args:
         horizon: How many past rows the averages remember, per column.
         ridge: Added to the diagonal of the columns' covariance, relative to it.
+        shared: All groups have the same coefficients, and count alike whatever the
+            scale of their columns.
     """
 
     weight: Tensor
@@ -41,11 +44,12 @@ class PastRegression(nn.Module):
     second: Tensor | None
     solved: Tensor | None
 
-    def __init__(self, horizon: float, ridge: float) -> None:
+    def __init__(self, horizon: float, ridge: float, *, shared: bool = False) -> None:
         """Start without a past."""
         super().__init__()
         self.horizon = horizon
         self.ridge = ridge
+        self.shared = shared
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
         self.register_buffer("filled", torch.tensor(0))
         for name in _SIZED:
@@ -54,16 +58,21 @@ class PastRegression(nn.Module):
     def coefficients(self) -> Tensor | None:
         """Return the coefficients fitted on the past, shape ``(groups, q, targets)``.
 
-        ``None`` while the past is too short to say anything.
+        One group if they are shared; ``None`` while the past is too short to say
+        anything.
         """
         return self.solved
 
-    def update(self, columns: Tensor, targets: Tensor) -> None:
+    def update(self, columns: Tensor, targets: Tensor) -> Tensor | None:
         """Take rows into the averages.
 
         Args:
             columns: Shape ``(groups, rows, q)``.
             targets: Shape ``(groups, rows, p)``.
+
+        Returns:
+            Sums of the rows that were taken in just now, shape ``(groups, q + p)``;
+            ``None`` if they wait.
         """
         q = columns.shape[-1]
         rows = torch.cat([columns, targets], -1).double()
@@ -81,11 +90,12 @@ class PastRegression(nn.Module):
         if filled < wanted:
             self.waiting[:, before:filled] = rows
             self.filled = torch.tensor(filled)
-            return
-        self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
+            return None
+        taken = self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
         self.filled = torch.tensor(0)
-        if self.weight >= 4 * q:
+        if self.weight >= max(4 * q, _FEWEST_ROWS):
             self.solved = self._solve(q)
+        return taken
 
     def _forget(self) -> None:
         self.weight = torch.zeros_like(self.weight)
@@ -97,18 +107,18 @@ class PastRegression(nn.Module):
         """How many rows the averages remember at most."""
         return max(self.horizon * q, _LEAST_ROWS)
 
-    def _take_in(self, rows: Tensor, q: int) -> None:
+    def _take_in(self, rows: Tensor, q: int) -> Tensor | None:
         # One cost that is not finite must not spoil all that follow.
         rows = rows[:, rows.isfinite().all(-1).all(0)]
         count = rows.shape[1]
         if count == 0:
-            return
+            return None
         self.weight = (self.weight + count).clamp_max(self._remembered(q))
         mean = rows.mean(1)
         if self.mean is None or self.second is None:
             self.mean = mean
             self.second = rows[:, :, :q].transpose(1, 2) @ rows / count
-            return
+            return count * mean
         share = min(1.0, float(count / self.weight))
         self.mean = self.mean.lerp(mean, share)
         self.second = torch.baddbmm(
@@ -118,10 +128,15 @@ class PastRegression(nn.Module):
             beta=1 - share,
             alpha=share / count,
         )
+        return count * mean
 
     def _solve(self, q: int) -> Tensor | None:
         assert self.mean is not None and self.second is not None
         covariance = self.second - self.mean[:, :q, None] * self.mean[:, None, :]
+        if self.shared:
+            size = covariance[:, :, :q].diagonal(dim1=-2, dim2=-1).sum(-1)
+            share = torch.where(size > 0, 1 / size, 0.0)
+            covariance = (share[:, None, None] * covariance).sum(0, keepdim=True)
         gram, cross = covariance[:, :, :q], covariance[:, :, q:]
         scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
         gram = gram * scale[:, :, None] * scale[:, None, :]
