@@ -63,16 +63,12 @@ class PastRegression(nn.Module):
         """
         return self.solved
 
-    def update(self, columns: Tensor, targets: Tensor) -> Tensor | None:
+    def update(self, columns: Tensor, targets: Tensor) -> None:
         """Take rows into the averages.
 
         Args:
             columns: Shape ``(groups, rows, q)``.
             targets: Shape ``(groups, rows, p)``.
-
-        Returns:
-            Sums of the rows that were taken in just now, shape ``(groups, q + p)``;
-            ``None`` if they wait.
         """
         q = columns.shape[-1]
         rows = torch.cat([columns, targets], -1).double()
@@ -90,12 +86,11 @@ class PastRegression(nn.Module):
         if filled < wanted:
             self.waiting[:, before:filled] = rows
             self.filled = torch.tensor(filled)
-            return None
-        taken = self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
+            return
+        self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
         self.filled = torch.tensor(0)
         if self.weight >= max(4 * q, _FEWEST_ROWS):
             self.solved = self._solve(q)
-        return taken
 
     def _forget(self) -> None:
         self.weight = torch.zeros_like(self.weight)
@@ -107,18 +102,18 @@ class PastRegression(nn.Module):
         """How many rows the averages remember at most."""
         return max(self.horizon * q, _LEAST_ROWS)
 
-    def _take_in(self, rows: Tensor, q: int) -> Tensor | None:
+    def _take_in(self, rows: Tensor, q: int) -> None:
         # One cost that is not finite must not spoil all that follow.
         rows = rows[:, rows.isfinite().all(-1).all(0)]
         count = rows.shape[1]
         if count == 0:
-            return None
+            return
         self.weight = (self.weight + count).clamp_max(self._remembered(q))
         mean = rows.mean(1)
         if self.mean is None or self.second is None:
             self.mean = mean
             self.second = rows[:, :, :q].transpose(1, 2) @ rows / count
-            return count * mean
+            return
         share = min(1.0, float(count / self.weight))
         self.mean = self.mean.lerp(mean, share)
         self.second = torch.baddbmm(
@@ -128,7 +123,6 @@ class PastRegression(nn.Module):
             beta=1 - share,
             alpha=share / count,
         )
-        return count * mean
 
     def _solve(self, q: int) -> Tensor | None:
         assert self.mean is not None and self.second is not None
