@@ -45,7 +45,7 @@ class PathGuard(nn.Module):
         """Start without a past."""
         super().__init__()
         self.register_buffer("broken", torch.tensor(False))
-        # Which parameter is suspected (-1: none), in which direction, for how many calls.
+        # The parameter that is suspected (-1: none), its direction, the calls left.
         self.register_buffer("suspect", torch.tensor([-1.0, 0.0, 0.0]))
         # Sum of the calls' weights, of their squares, and number of rows.
         self.register_buffer("weights", torch.zeros(3, dtype=torch.float64))
@@ -54,13 +54,18 @@ class PathGuard(nn.Module):
         self.register_buffer("sums", None)
 
     def update(self, sums: Tensor, rows: int) -> None:
-        """Take in one call's sums of scores and of differences, shape ``(2, P)``."""
+        """Take in one call's sums of scores and of differences, shape ``(2, P)``.
+
+        Args:
+            sums: Over the call's rows.
+            rows: How many there were.
+        """
         if self.waiting is None or self.waiting.shape[2] != sums.shape[1]:
             self.waiting = sums.new_zeros(_TOGETHER, 2, sums.shape[1])
             self.sums = sums.new_zeros(6, sums.shape[1], dtype=torch.float64)
             self.filled.zero_()
             self._search()
-        self.weights[2] += rows
+        self.weights[2].add_(rows)
         filled = int(self.filled)
         self.waiting[filled] = sums
         self.filled.fill_((filled + 1) % _TOGETHER)

@@ -70,25 +70,27 @@ class PastRegression(nn.Module):
             columns: Shape ``(groups, rows, q)``.
             targets: Shape ``(groups, rows, p)``.
         """
-        q = columns.shape[-1]
-        rows = torch.cat([columns, targets], -1).double()
-        groups = rows.shape[0]
+        self.add(torch.cat([columns, targets], -1), columns.shape[-1])
+
+    def add(self, rows: Tensor, q: int) -> None:
+        """Take in rows ``(groups, rows, q + p)``: the columns, and then the targets."""
+        groups, count, width = rows.shape
         if self.waiting is not None and (
-            self.waiting.shape[0] != groups or self.waiting.shape[2] != rows.shape[2]
+            self.waiting.shape[0] != groups or self.waiting.shape[2] != width
         ):
             self._forget()  # other parameters are varied than before
         if self.waiting is None:
             room = q if groups > 1 else max(q, math.ceil(0.1 * self._remembered(q)))
-            self.waiting = rows.new_zeros(groups, room, rows.shape[-1])
+            self.waiting = rows.new_zeros(groups, room, width, dtype=torch.float64)
         before = int(self.filled)
-        filled = before + rows.shape[1]
+        filled = before + count
         wanted = q if groups > 1 else max(q, 0.1 * float(self.weight))
         if filled < wanted:
             self.waiting[:, before:filled] = rows
-            self.filled = torch.tensor(filled)
+            self.filled.fill_(filled)
             return
-        self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
-        self.filled = torch.tensor(0)
+        self._take_in(torch.cat([self.waiting[:, :before], rows.double()], 1), q)
+        self.filled.zero_()
         if self.weight >= max(4 * q, _FEWEST_ROWS):
             self.solved = self._solve(q)
 

@@ -132,15 +132,15 @@ class Hybrid(Estimator):
             if not seen:
                 return None
             weight = seen.pop()
-            columns, targets, total = self._regressors(
-                gradient.detach(), score, f, weight
-            )
-            self.past.update(columns, targets)
+            rows, total = self._rows(gradient.detach(), score, f, weight)
+            q = 2 * rows.shape[-1] // 3
+            columns = rows[..., :q]
+            self.past.add(rows, q)
             # By group there is one column of each kind, else one group.
             sums = columns.sum(1)
-            wide = columns.shape[0] > 1
-            self.guard.update(sums.t() if wide else sums.view(2, -1), len(targets[0]))
-            fits = (columns.shape[0], columns.shape[-1], targets.shape[-1])
+            wide = len(rows) > 1
+            self.guard.update(sums.t() if wide else sums.view(2, -1), rows.shape[1])
+            fits = (len(rows), q, rows.shape[-1] - q)
             if beta is None or beta.shape != fits:
                 return None
             explained = (columns @ beta.to(columns)).transpose(0, 1)
@@ -158,22 +158,23 @@ class Hybrid(Estimator):
         if not (draw.extra is None or isinstance(draw.extra, OwnParameters)):
             self.control.update(draw, cost)
 
-    def _regressors(
+    def _rows(
         self, gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return columns and targets by group, and weights of elements in the loss."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores, differences and paths by group, and the elements' weights."""
         rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
-        total = weight.sum(rows_of_others) if rows_of_others else weight
-        mixed = (weight * f).sum(rows_of_others) if rows_of_others else weight * f
+        total, mixed = weight, weight * f
+        if rows_of_others:
+            total, mixed = total.sum(rows_of_others), mixed.sum(rows_of_others)
+        total = total.unsqueeze(-1)
         # An element that counts for nothing, behind a mask, has nothing to teach.
         inverse = torch.where(total == 0, 0.0, 1 / total)
-        counts = (total * inverse).unsqueeze(-1)
+        path = gradient * inverse
+        difference = (mixed.unsqueeze(-1) * inverse) * score - path
+        score = score * (total * inverse)
         size = score.shape[-1]
-        path = (gradient * inverse.unsqueeze(-1)).reshape(-1, size)
-        score = (score * counts).reshape(-1, size)
-        difference = (mixed * inverse).reshape(-1, 1) * score - path
         if size <= self.max_parameters:
-            columns = torch.cat([score, difference], -1).unsqueeze(0)
-            return columns, path.unsqueeze(0), total.unsqueeze(-1)
-        columns = torch.stack([score, difference], -1).transpose(0, 1)
-        return columns, path.t().unsqueeze(-1), total.unsqueeze(-1)
+            joined = torch.cat([score, difference, path], -1)
+            return joined.reshape(1, -1, 3 * size), total
+        joined = torch.stack([score, difference, path], -1)
+        return joined.reshape(-1, size, 3).transpose(0, 1), total
