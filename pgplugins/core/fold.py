@@ -35,7 +35,7 @@ class Plate(NamedTuple):
     size: int
 
 
-@dataclass
+@dataclass(slots=True)
 class CostTerm:
     """A part of the total cost: its value, its plates, and the sites it depends on."""
 
@@ -45,7 +45,7 @@ class CostTerm:
     upstream: Sources
 
 
-@dataclass
+@dataclass(slots=True)
 class Site:
     """A random choice as the fold sees it.
 

@@ -135,12 +135,14 @@ def _density(msg: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Sources]:
 
 def _cost(msg: Any, value: Tensor, sources: Sources, draws: Draws) -> CostTerm:
     """Scale and mask a cost, as its plates and handlers ask."""
-    with torch._C.DisableTorchFunctionSubclass():
-        weighed = plain(scale_and_mask(value, msg["scale"], msg["mask"]))
+    scale, mask = msg["scale"], msg["mask"]
+    if mask is not None or not (type(scale) is float and scale == 1.0):
+        with torch._C.DisableTorchFunctionSubclass():
+            value = plain(scale_and_mask(value, scale, mask))
     if is_validation_enabled():
-        msg["log_prob"] = weighed
+        msg["log_prob"] = value
         check_site_shape(msg, draws.max_plate_nesting)  # type: ignore[arg-type]
-    return CostTerm(msg["name"], weighed, plates_of(msg), sources)
+    return CostTerm(msg["name"], value, plates_of(msg), sources)
 
 
 def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
