@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.fit import describe, element, misfit, suggestion
+from pgplugins.core.fit import check_draw, describe, element, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, Tracked, plain
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
@@ -26,7 +26,6 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
-    check_draw,
     partly_reparameterized,
     refuse_pyro_baseline,
     refuse_unknown,
@@ -164,7 +163,7 @@ class Draws(Recording):
         draw, upstream = self.dependencies.draw(
             name, base, lambda: estimator.draw(base)
         )
-        check_draw(name, draw, base)
+        check_draw(name, estimator, draw, base)
         if type(draw.value) is Tracked:
             draw = replace(draw, value=plain(draw.value))
         self._add(msg, estimator, draw, upstream)
