@@ -190,7 +190,7 @@ def surrogate(
         chosen = make_estimator(estimator)
     else:
         chosen = make_estimator(estimator, baseline=baseline)
-    if chosen.traits.many_rows or "rsample" in chosen.traits.needs:
+    if not chosen.traits.takes_recorded_draws:
         raise EstimatorError(
             f"Estimator {chosen.name!r} has to draw for itself, but pg.surrogate is "
             'given recorded draws. Write estimator="score_function", or '
@@ -213,7 +213,7 @@ def surrogate(
             f"does not broadcast to that of the recorded draws, {tuple(shape)}."
         ) from error
     require_finite(cost, "The recorded cost")
-    draw = Draw(dist=expanded, value=value.detach().unsqueeze(0))
+    draw = Draw.of_row(expanded, value.detach())
     if len(shape) > 0:
         draw.particle_dim = -len(shape)
     require_finite(draw.log_prob, "The log-density of the recorded draws")

@@ -135,13 +135,13 @@ class Draws(Recording):
         self.random.append(name)
         if estimator is None or estimator.traits.pathwise:
             return
-        if estimator.traits.needs != {"log_prob"} or estimator.traits.many_rows:
+        if not estimator.traits.takes_recorded_draws:
             raise ProgramError(
                 f"The value of site {name!r} was set by another handler (such as "
                 f"poutine.replay), but estimator {estimator.name!r} has to draw it "
                 'itself. Choose "score_function" or "reparameterized" for the site.'
             )
-        draw = Draw(dist=base, value=plain(msg["value"]).detach().unsqueeze(0))
+        draw = Draw.of_row(base, plain(msg["value"]).detach())
         _, upstream = self.dependencies.draw(name, base, lambda: draw)
         self._add(msg, estimator, draw, upstream)
 
