@@ -37,7 +37,8 @@ def first_score_term(cost: Tensor, log_prob: Tensor) -> Tensor:
         >>> zero.item(), torch.autograd.grad(zero, l)[0].item()
         (0.0, 5.0)
     """
-    return cost.detach() * (log_prob - log_prob.detach())
+    held = cost.detach() if cost.requires_grad else cost
+    return held * (log_prob - log_prob.detach())
 
 
 class _ScoreTerm(torch.autograd.Function):

@@ -30,12 +30,15 @@ class Baseline(nn.Module, ABC):
 
         Args:
             draw: The draw, one row.
-            cost: Detached, shape ``batch_shape`` (with further dimensions on the left,
-                if there are rows of other sites).
+            cost: Shape ``(1, *batch_shape)`` (with further dimensions before the batch,
+                if there are rows of other sites), not detached.
         """
 
     def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
-        """Return a zero-valued term that trains the guess's own parameters, if any."""
+        """Return a zero-valued term that trains the guess's own parameters, if any.
+
+        Its shape is that of ``cost``.
+        """
         return None
 
     def update(self, draw: Draw, cost: Tensor) -> None:
@@ -57,7 +60,7 @@ class LeaveOneOut(Baseline):
                 "side and found 1. Write num_samples=2 or more, or num_particles=2 or "
                 'more with vectorize_particles=True, or baseline="moving_average".'
             )
-        return leave_one_out_mean(cost, draw.particle_dim)
+        return leave_one_out_mean(cost.detach(), draw.particle_dim)
 
 
 class LeaveOneOutIfPossible(Baseline):
@@ -67,7 +70,7 @@ class LeaveOneOutIfPossible(Baseline):
         """Return the others' mean, or ``None`` for a single particle."""
         if draw.particle_dim is None or cost.shape[draw.particle_dim] < 2:
             return None
-        return leave_one_out_mean(cost, draw.particle_dim)
+        return leave_one_out_mean(cost.detach(), draw.particle_dim)
 
 
 class MovingAverage(Baseline):
@@ -120,14 +123,15 @@ class Given(Baseline):
         Raises:
             ShapeError: They do not broadcast to the cost.
         """
+        wanted = cost.shape[1:]
         try:
-            fits = torch.broadcast_shapes(self.value.shape, cost.shape) == cost.shape
+            fits = torch.broadcast_shapes(self.value.shape, wanted) == wanted
         except RuntimeError:
             fits = False
         if not fits:
             raise ShapeError(
                 f"The baseline has shape {tuple(self.value.shape)}, which does not "
-                f"broadcast to the costs' shape {tuple(cost.shape)}."
+                f"broadcast to the costs' shape {tuple(wanted)}."
             )
         return self.value
 
@@ -156,7 +160,7 @@ class Neural(Baseline):
 
     def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the zero-valued squared error, shape of ``cost``."""
-        return zero_valued((cost - self._trained(draw, cost)) ** 2)
+        return zero_valued((cost.detach() - self._trained(draw, cost)) ** 2)
 
     def _trained(self, draw: Draw, cost: Tensor) -> Tensor:
         batch = len(draw.dist.batch_shape)

@@ -35,7 +35,7 @@ class Plate(NamedTuple):
     size: int
 
 
-@dataclass
+@dataclass(slots=True)
 class CostTerm:
     """A part of the total cost: its value, its plates, and the sites it depends on."""
 
@@ -45,7 +45,7 @@ class CostTerm:
     upstream: Sources
 
 
-@dataclass
+@dataclass(slots=True)
 class Site:
     """A random choice as the fold sees it.
 
@@ -54,7 +54,7 @@ class Site:
         estimator: The estimator that drew the value and corrects the gradient.
         draw: What it drew.
         plates: The plates that enclose the site.
-        bit: The set that holds this site alone.
+        bit: The set that holds this site alone; a later site has a higher bit.
         upstream: The sites that its parameters depend on.
         row_dim: The dimension of its rows, or ``None`` if it has one row.
     """
@@ -136,9 +136,11 @@ class _Ledger:
     ) -> None:
         self.costs = list(costs)
         self._row_dims = {s.row_dim for s in sites if s.row_dim is not None}
+        self._sites: Sources = 0
         # Sites that look at more of their cost than its value.
         self._differentiating: Sources = 0
         for site in sites:
+            self._sites |= site.bit
             if not first_order or _differentiates(site):
                 self._differentiating |= site.bit
         self._groups: dict[frozenset[Plate], _Group] = {}
@@ -148,7 +150,7 @@ class _Ledger:
     def _group(self, plates: frozenset[Plate]) -> _Group:
         group = self._groups.get(plates)
         if group is None:
-            group = self._groups[plates] = _Group()
+            group = self._groups[plates] = _Group(self._sites)
         return group
 
     def add_zero(self, term: CostTerm) -> None:
@@ -200,41 +202,41 @@ class _Group:
     """The costs of the same plates, with the last sum that was asked for.
 
     A later site's downstream costs are mostly an earlier site's too, so the last sum is
-    extended where it can be; the fold of a chain is then linear in its sites.
+    extended where it can be; a cost that is not in it waits for the latest site that it
+    depends on. The fold of a chain is then linear in its sites.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sites: Sources) -> None:
+        self._ahead = sites  # sites that are yet to be asked for, latest first
+        self._waiting: dict[int, list[CostTerm]] = {}
         self._inside: list[CostTerm] = []
-        self._outside: list[CostTerm] = []
         self._total: Tensor | None = None
         self._upstream: Sources = 0
         self._common: Sources = -1  # sites that every cost inside depends on
 
     def append(self, cost: CostTerm) -> None:
-        self._outside.append(cost)
+        latest = (cost.upstream & self._ahead).bit_length()
+        if latest:
+            self._waiting.setdefault(latest, []).append(cost)
 
     def forget(self) -> None:
         """Start over: costs have changed."""
-        self._outside = self._inside + self._outside
-        self._inside = []
+        inside, self._inside = self._inside, []
+        for cost in inside:
+            self.append(cost)
         self._total, self._upstream, self._common = None, 0, -1
 
     def downstream(self, bit: Sources) -> tuple[Tensor | None, Sources]:
         """Sum the costs that depend on a site; also return all that they depend on."""
         if not self._common & bit:
             self.forget()
-        outside = []
-        for cost in self._outside:
-            upstream = cost.upstream
-            if upstream & bit:
-                self._inside.append(cost)
-                value = cost.value
-                self._total = value if self._total is None else self._total + value
-                self._upstream |= upstream
-                self._common &= upstream
-            else:
-                outside.append(cost)
-        self._outside = outside
+        for cost in self._waiting.pop(bit.bit_length(), ()):
+            self._inside.append(cost)
+            value = cost.value
+            self._total = value if self._total is None else self._total + value
+            self._upstream |= cost.upstream
+            self._common &= cost.upstream
+        self._ahead &= bit - 1
         return self._total, self._upstream
 
 
@@ -308,7 +310,7 @@ def _check_average(
             f"The rows of site {site.name!r} ({site.estimator.name}) are weighted "
             f"element by element of {where}, but cost {cost.name!r} joins "
             "several elements, so their combinations would be needed. Write "
-            f".to_event(...) at site {site.name!r} to enumerate the combinations, or "
+            f".to_event({-dim}) at site {site.name!r} to draw the combinations, or "
             'give it another estimator, such as "score_function".'
         )
 

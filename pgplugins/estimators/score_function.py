@@ -72,11 +72,10 @@ class ScoreFunction(Estimator):
         baseline = self.baseline
         if baseline is None:
             return draw.score_term(cost).squeeze(0)
-        held = cost.detach().squeeze(0)
-        guess = baseline.guess(draw, held)
-        term = draw.score_term(cost if guess is None else cost - guess).squeeze(0)
-        fitting = baseline.fitting_term(draw, held)
-        return term if fitting is None else term + fitting
+        guess = baseline.guess(draw, cost)
+        term = draw.score_term(cost if guess is None else cost - guess)
+        fitting = baseline.fitting_term(draw, cost)
+        return (term if fitting is None else term + fitting).squeeze(0)
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Let the baseline learn from the costs that it has just been used on."""
