@@ -7,12 +7,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MultivariateNormal, Normal
 
-from pgplugins.core.provenance import (
-    Tracker,
-    plain,
-    sources_of_state,
-    sources_of_value,
-)
+from pgplugins.core.provenance import Tracker, plain, sources_of_value
+from pgplugins.core.state import sources_of_state
 
 PLAIN = torch.tensor([[2.0, 1.0], [0.5, 3.0]])
 
