@@ -110,6 +110,11 @@ def needs_values(
     )
 
 
+def is_index(func: Callable[..., Any]) -> bool:
+    """Whether a function takes elements at positions."""
+    return kind_of(func) == _INDEX
+
+
 def is_alias(func: Callable[..., Any]) -> bool:
     """Whether the result shares memory with the input and does not say so."""
     return kind_of(func) == _ALIAS

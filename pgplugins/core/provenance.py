@@ -32,115 +32,8 @@ from pgplugins.core.calls import (
     name_of,
     needs_values,
 )
-from pgplugins.errors import ProgramError
-
-Sources = int
-"""A set of sites as a bit mask: bit ``i`` stands for the ``i``-th tracked site."""
-
-
-class Tracker:
-    """One run's record of its tracked sites and of the sources that escaped.
-
-    Example:
-        >>> tracker = Tracker()
-        >>> z = tracker.track(torch.tensor(1.0), tracker.source("z"))
-        >>> tracker.names_of(sources_of_value(2 * z + 1))
-        ['z']
-        >>> bool(z > 0), tracker.names_of(tracker.escaped)
-        (True, ['z'])
-    """
-
-    def __init__(self) -> None:
-        """Start with no sites."""
-        self.names: list[str] = []
-        self.escaped: Sources = 0
-        self.calls = 0
-        """Number of torch calls that tracked values have gone through."""
-        self.declared: Sources | None = None
-        """What code that runs untracked is known to use, while it runs."""
-        self.live = True
-        self._many_rows: Sources = 0
-
-    def source(self, name: str, *, many_rows: bool = False) -> Sources:
-        """Add a site; returns the set that holds it alone."""
-        bit = 1 << len(self.names)
-        self.names.append(name)
-        if many_rows:
-            self._many_rows |= bit
-        return bit
-
-    def names_of(self, sources: Sources) -> list[str]:
-        """Names of the sites in a set, in the order in which they were drawn."""
-        return [name for i, name in enumerate(self.names) if sources >> i & 1]
-
-    def track(self, value: Tensor, sources: Sources) -> Tensor:
-        """Return ``value``, which the program has not seen, with its ``sources``."""
-        with torch._C.DisableTorchFunctionSubclass():
-            if value.requires_grad:
-                return _adopt(value.as_subclass(Tensor), self, sources)
-            return _adopt(value.detach(), self, sources)
-
-    def escape(self, sources: Sources, *, hidden_in: str = "") -> None:
-        """Make everything that runs from now on downstream of ``sources``.
-
-        Args:
-            sources: What escapes.
-            hidden_in: The call that hides values from tensor subclasses, if one does.
-
-        Raises:
-            ProgramError: A source has several rows, so that Python cannot follow them
-                all at once.
-        """
-        many = sources & self._many_rows
-        if many:
-            names = ", ".join(repr(n) for n in self.names_of(many))
-            if hidden_in:
-                raise ProgramError(
-                    f"The program passes a value that depends on site {names} to "
-                    f"{hidden_in}, where what becomes of it cannot be followed, and "
-                    "the estimator of that site draws several rows at once. Write "
-                    "ordinary tensor operations instead, or give the site an estimator "
-                    'with one row, such as "score_function".'
-                )
-            raise ProgramError(
-                f"The program turns a value that depends on site {names} into a Python "
-                "value (if, float(), .item(), indexing by value), but the estimator of "
-                "that site draws several rows at once and Python can follow only one. "
-                "Write torch.where(...) instead of the branch, or give the site an "
-                'estimator with one row, such as "score_function".'
-            )
-        self.escaped |= sources
-
-    def everything(self) -> Sources:
-        """Return the set of all sites so far."""
-        return (1 << len(self.names)) - 1
-
-    def shown(self, sources: Sources) -> None:
-        """Note that a value was written out, or made torch raise an error.
-
-        The text may become a name or a key, and the error may be caught. Both show all
-        rows at once, so nobody chooses between them.
-        """
-        self.escaped |= sources & ~self._many_rows
-
-    def refuse_many(self, sources: Sources) -> None:
-        """Raise for a value of several elements that is asked to be one.
-
-        Raises:
-            ProgramError: Naming the sites that the value depends on.
-        """
-        self.escape(sources)  # several rows have a reason of their own
-        names = ", ".join(repr(n) for n in self.names_of(sources))
-        raise ProgramError(
-            f"The program turns a value that depends on site {names} into one Python "
-            "value (if, float(), .item()), but it holds several particles or plate "
-            "elements. Write torch.where(...) instead of the branch, "
-            "vectorize_particles=False, or a sequential plate."
-        )
-
-    def close(self) -> None:
-        """End the run: values that outlive it are plain from now on."""
-        self.live = False
+from pgplugins.core.tracker import Sources as Sources
+from pgplugins.core.tracker import Tracker as Tracker
 
 
 class Tracked(Tensor):
@@ -152,7 +45,7 @@ class Tracked(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """Copy the value and keep its sources."""
-        return self._tracker.track(copy.deepcopy(plain(self), memo), self._sources)
+        return track(copy.deepcopy(plain(self), memo), self._tracker, self._sources)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Serialise as a plain tensor; whoever reads it back is downstream."""
@@ -338,6 +231,22 @@ def tracked_parts(container: Any) -> Iterable[Tracked]:
                 yield part
         elif kind is not Tensor and isinstance(part, (tuple, list, dict)):
             yield from tracked_parts(part)
+
+
+def track(value: Tensor, tracker: Tracker, sources: Sources) -> Tensor:
+    """Return ``value``, which the program has not seen, with its ``sources``.
+
+    Example:
+        >>> tracker = Tracker()
+        >>> z = track(torch.tensor(1.0), tracker, tracker.source("z"))
+        >>> tracker.names_of(sources_of_value(2 * z + 1))
+        ['z']
+        >>> bool(z > 0), tracker.names_of(tracker.escaped)
+        (True, ['z'])
+    """
+    with torch._C.DisableTorchFunctionSubclass():
+        own = value.as_subclass(Tensor) if value.requires_grad else value.detach()
+        return _adopt(own, tracker, sources)
 
 
 def plain(value: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.provenance import Sources, Tracked, sources_of_value
+from pgplugins.core.provenance import Tracked, sources_of_value
+from pgplugins.core.tracker import Sources
 
 _STATELESS = (int, float, bool, str, type(None), torch.Size, torch.dtype, torch.device)
 

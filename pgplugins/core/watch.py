@@ -22,14 +22,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pgplugins.core.calls import is_metadata, is_validation, name_of, needs_values
-from pgplugins.core.provenance import (
-    Sources,
-    Tracked,
-    Tracker,
-    sources_of_value,
-    tracked_parts,
+from pgplugins.core.calls import (
+    is_index,
+    is_metadata,
+    is_validation,
+    name_of,
+    needs_values,
 )
+from pgplugins.core.provenance import Tracked, sources_of_value, tracked_parts
+from pgplugins.core.tracker import Sources, Tracker
 
 # The level of the innermost torch.func transform that is running, or None.
 _transform_level = torch._C._functorch.maybe_current_level
@@ -43,8 +44,9 @@ class Watch:
     modes nest.
 
     Example:
+        >>> from pgplugins.core.provenance import track
         >>> tracker = Tracker()
-        >>> z = tracker.track(torch.tensor(1.0), tracker.source("z"))
+        >>> z = track(torch.tensor(1.0), tracker, tracker.source("z"))
         >>> torch.full((), z), tracker.names_of(tracker.escaped)
         (tensor(1.), [])
         >>> with Watch(tracker):
@@ -54,8 +56,8 @@ class Watch:
 
     def __init__(self, tracker: Tracker) -> None:
         """Watch over the run of ``tracker``."""
-        self._calls = _Calls(tracker)
         self._kernels = _Kernels(tracker)
+        self._calls = _Calls(tracker, self._kernels)
         self._entered = ExitStack()
 
     @property
@@ -77,9 +79,10 @@ class Watch:
 class _Calls(TorchFunctionMode):
     """Sees the calls of torch's Python functions, also those that ask no subclass."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, kernels: _Kernels) -> None:
         super().__init__()
         self.tracker = tracker
+        self.kernels = kernels
         self.read = False
 
     def __torch_function__(
@@ -89,6 +92,7 @@ class _Calls(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        self.kernels.number_read = False
         out = func(*args, **kwargs) if kwargs else func(*args)
         if not _subclasses_are_asked():
             return out  # the library computes what it knows the sources of
@@ -119,6 +123,10 @@ class _Calls(TorchFunctionMode):
             if isinstance(arg, _FUNCTIONS) and not is_metadata(func):
                 # It ran where nothing is tracked, on whatever it holds.
                 self._escape(self.tracker.everything(), func)
+        if self.kernels.number_read and not is_index(func):
+            # A tracked size, say; where it is a position, the result knows it.
+            if not is_validation(sys._getframe(2)):
+                self._escape(_sources_in(args, kwargs), func)
 
     def _check_result(
         self,
@@ -150,6 +158,8 @@ class _Kernels(TorchDispatchMode):
         torch_mode: Any = super()  # torch does not say its types
         torch_mode.__init__()
         self.tracker = tracker
+        self.number_read = False
+        """Whether a tracked integer was read in a call that was asked about."""
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -174,10 +184,13 @@ class _Kernels(TorchDispatchMode):
             # A distribution holds on to a draw where nobody looks.
             tracker.declared |= sources
             tracker.escape(sources, hidden_in=_described(func))
+        elif func is _READ and not args[0].is_floating_point():
+            self.number_read = True
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
 
 
+_READ = torch.ops.aten._local_scalar_dense.default
 _FUNCTIONS = (FunctionType, MethodType, torch.nn.Module)
 _NO_VALUES = (
     type(None),

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.provenance import Sources, Tracker, plain, sources_of_value
+from pgplugins.core.provenance import plain, sources_of_value, track
 from pgplugins.core.state import sources_of_state
+from pgplugins.core.tracker import Sources, Tracker
 from pgplugins.errors import InputError
 
 NAMES = ("provenance", "plates", "order")
@@ -127,7 +128,7 @@ class Provenance(Dependencies):
 
     def mark(self, value: Tensor, sources: Sources) -> Tensor:
         """Return the value with its sources."""
-        return self.tracker.track(value, sources) if sources else value
+        return track(value, self.tracker, sources) if sources else value
 
     def cost(
         self, compute: Callable[[], Tensor], *inputs: object

@@ -29,11 +29,11 @@ class EveryRun:
     """Finds the dependencies anew at every run, and learns which runs need a watch.
 
     The watch (:class:`~pgplugins.core.watch.Watch`) costs time at every torch call, so
-    a program goes without it once a watched run was *quiet*: nothing escaped, and the
-    program turned no tensor into a Python value, so tensors do not decide which calls
-    it makes. A run without the watch that escapes after all, or takes another path, has
-    changed for reasons of its own. Its costs then count as downstream of everything, as
-    with ``"plates"``, and later runs are watched until that path is known.
+    a program goes without it once its watched runs are *quiet* and show nothing new:
+    nothing escapes, and the program turns no tensor into a Python value, so tensors do
+    not decide which calls it makes. A run without the watch that escapes after all, or
+    takes another path, has changed for reasons of its own. Its costs then count as
+    downstream of everything, as with ``"plates"``, and the next runs are watched.
 
     Such a run is not repeated: that would disturb programs that change state, such as
     counters, environments, batch statistics and iterators.
@@ -107,13 +107,14 @@ class _Paths:
     def __init__(self) -> None:
         self.quiet: set[Hashable] = set()
         self.tracked = False
+        self._settled = False
         self._wanted: Hashable = None
         self._patience = 0
 
     @property
     def need_watch(self) -> bool:
         """Whether the next run has to be watched."""
-        return not self.quiet or self._wanted is not None
+        return not self._settled or self._wanted is not None
 
     def watch_for(self, path: Hashable) -> None:
         """Watch until a path comes up again, or for a while if it does not."""
@@ -125,6 +126,7 @@ class _Paths:
         self._patience -= 1
         if path == self._wanted or self._patience <= 0:
             self._wanted = None
+        self._settled = quiet and path in self.quiet
         if not quiet or len(self.quiet) >= _QUIET_PATHS:
             self.quiet.clear()
         if quiet:
