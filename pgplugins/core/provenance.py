@@ -96,13 +96,11 @@ class Tracked(Tensor):
         try:
             with torch._C.DisableTorchFunctionSubclass():
                 out = func(*args, **kwargs) if kwargs else func(*args)
-        except Exception:
-            if tracker is not None and not is_metadata(func):
-                if name_of(func) in ONE_VALUE:
-                    tracker.refuse_many(sources)
-                tracker.shown(sources)
+        except (RuntimeError, TypeError, ValueError):
+            if tracker is not None and name_of(func) in ONE_VALUE:
+                tracker.refuse_many(sources)
             raise
-        if tracker is None:
+        if tracker is None or (type(out) is not Tensor and is_metadata(func)):
             return out
         tracker.calls += 1
         if type(out) is Tensor:
@@ -166,11 +164,9 @@ def _pass_on(
         with torch._C.DisableTorchFunctionSubclass():
             return _adopt(out.as_subclass(Tensor), tracker, sources)
     if out is None:
-        if not is_metadata(func):
-            # A backward pass writes into the leaves, which nobody tracks.
-            written = args and name_of(func) != "backward"
-            known = _known_to_all(args[0]) if written else 0
-            tracker.escape(sources & ~known)
+        # A backward pass writes into the leaves, which nobody tracks.
+        written = args and name_of(func) != "backward"
+        tracker.escape(sources & ~(_known_to_all(args[0]) if written else 0))
         return out
     if isinstance(out, (tuple, list)) and any(isinstance(o, Tensor) for o in out):
         by_value = needs_values(func, args, kwargs) or name_of(func) == "where"
@@ -178,8 +174,7 @@ def _pass_on(
             tracker.escape(sources)
         _track_all(out, set(map(id, _tensors(args))), tracker, sources)
         return out
-    # Metadata has been met for the first time, or a value is turned into a Python one.
-    if not (is_metadata(func) or is_validation(sys._getframe(2))):
+    if not is_validation(sys._getframe(2)):
         tracker.escape(sources)
     return out
 

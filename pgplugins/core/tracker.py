@@ -79,10 +79,9 @@ class Tracker:
         return (1 << len(self.names)) - 1
 
     def shown(self, sources: Sources) -> None:
-        """Note that a value was written out, or made torch raise an error.
+        """Note that a value was written out: the text may become a name or a key.
 
-        The text may become a name or a key, and the error may be caught. Both show all
-        rows at once, so nobody chooses between them.
+        A text shows all rows at once, so nobody chooses between them.
         """
         self.escaped |= sources & ~self._many_rows
 

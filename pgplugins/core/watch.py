@@ -31,6 +31,7 @@ from pgplugins.core.calls import (
 )
 from pgplugins.core.provenance import Tracked, sources_of_value, tracked_parts
 from pgplugins.core.tracker import Sources, Tracker
+from pgplugins.errors import ProgramError
 
 # The level of the innermost torch.func transform that is running, or None.
 _transform_level = torch._C._functorch.maybe_current_level
@@ -72,8 +73,14 @@ class Watch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop watching."""
+        """Stop watching.
+
+        Raises:
+            ProgramError: What escaped inside torch has several rows.
+        """
         self._entered.close()
+        if self._kernels.refusal is not None:
+            raise self._kernels.refusal
 
 
 class _Calls(TorchFunctionMode):
@@ -145,8 +152,7 @@ class _Calls(TorchFunctionMode):
             self._escape(missing, func)
 
     def _escape(self, sources: Sources, func: Callable[..., Any]) -> None:
-        if sources & ~self.tracker.escaped:
-            self.tracker.escape(sources, hidden_in=_described(func))
+        self.tracker.escape(sources, hidden_in=_described(func))
 
 
 class _Kernels(TorchDispatchMode):
@@ -160,6 +166,8 @@ class _Kernels(TorchDispatchMode):
         self.tracker = tracker
         self.number_read = False
         """Whether a tracked integer was read in a call that was asked about."""
+        self.refusal: ProgramError | None = None
+        """Raised when the run is over: torch's compiled code garbles errors."""
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -176,18 +184,23 @@ class _Kernels(TorchDispatchMode):
         sources = _sources_in(args, kwargs)
         if not sources:
             return func(*args, **(kwargs or {}))
-        tracker = self.tracker
+        declared = self.tracker.declared
         if _subclasses_are_asked():
-            if sources & ~tracker.escaped:
-                tracker.escape(sources, hidden_in=_described(func))
-        elif tracker.declared is not None and sources & ~tracker.declared:
+            self._escape(sources, func)
+        elif declared is not None and sources & ~declared:
             # A distribution holds on to a draw where nobody looks.
-            tracker.declared |= sources
-            tracker.escape(sources, hidden_in=_described(func))
+            self.tracker.declared = declared | sources
+            self._escape(sources, func)
         elif func is _READ and not args[0].is_floating_point():
             self.number_read = True
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
+
+    def _escape(self, sources: Sources, func: Callable[..., Any]) -> None:
+        try:
+            self.tracker.escape(sources, hidden_in=_described(func))
+        except ProgramError as error:
+            self.refusal = self.refusal or error
 
 
 _READ = torch.ops.aten._local_scalar_dense.default

@@ -189,8 +189,9 @@ def _refuse_branches(execute: Execute, policy: Dependencies) -> Run:
         raise ProgramError(
             "static=True keeps the dependencies of the first run, but the program "
             f"turns values that come from {', '.join(map(repr, names))} into Python "
-            "values (if, .item(), float()), so they can change. Leave static out, or "
-            "write torch.where(...) instead of the branch."
+            "values (if, .item(), float()) or hides them (torch.full, torch.jit), so "
+            "they can change. Leave static out, or write torch.where(...) instead of "
+            "the branch."
         )
     return run
 

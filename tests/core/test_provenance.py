@@ -144,6 +144,33 @@ def test_a_write_of_one_source_into_another_escapes_the_new_one(tracker, a, b):
     assert tracker.escaped == B
 
 
+VIEWS = {
+    "of a plain tensor": (lambda p, a: p.view_as(a).add_(1.0), A),
+    "of that view": (lambda p, a: p.view_as(a)[0].add_(1.0), A),
+    "detached": (lambda p, a: p.view_as(a).detach().add_(1.0), A),
+    "its data": (lambda p, a: p.view_as(a).data[0].add_(1.0), A),
+    "element set": (lambda p, a: p.view_as(a).__setitem__(0, 1.0), A),
+    "at a position": (lambda p, a: p[(a[0, 0] > 9).long()].fill_(1.0), A),
+    "of a result": (lambda p, a: (a + 1)[0].add_(1.0), 0),
+    "of a draw": (lambda p, a: a[0].add_(1.0), 0),
+    "of a draw, detached": (lambda p, a: a.detach()[0].add_(1.0), 0),
+    "of a copy": (lambda p, a: p.view_as(a).clone()[0].add_(1.0), 0),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_write_into_a_view_is_a_write_into_its_base(name, tracker, a):
+    write, escapes = VIEWS[name]
+    write(PLAIN.clone(), a)
+    assert tracker.escaped == escapes
+
+
+def test_a_view_in_inference_mode_does_not_say_what_it_is_a_view_of(tracker, a):
+    with torch.inference_mode():
+        PLAIN.clone().view_as(a).add_(1.0)
+    assert tracker.escaped == A
+
+
 def test_gradients_pass_through(tracker):
     leaf = torch.tensor(0.7, requires_grad=True)
     value = track(leaf.exp(), tracker, tracker.source("a"))
