@@ -11,7 +11,9 @@ import torch
 from pyro.infer import Trace_ELBO
 
 import pgplugins as pg
+from pgplugins.core.fold import CostTerm, Site
 from pgplugins.infer import static
+from pgplugins.infer.run import Run
 from tests.infer import scripted
 from tests.infer.same import assert_same, gradients, ours
 from tests.infer.scripted import Coin, exact, moments
@@ -146,6 +148,7 @@ def test_what_a_plain_value_switches_on_is_not_lost():
 CHANGES = {
     "a branch": lambda c: 3.0 if c > 0 else 0.0,
     "more calls, and a hidden value": lambda c: torch.full((), 3 * (c + 0)),
+    "a text, and as many calls": lambda c: 3 * c if str(c) else c,
 }
 
 
@@ -174,6 +177,24 @@ def test_a_program_that_changes_of_its_own_accord(name, watched):
     back = at_seeds(objective, model, guide, 5)
     for one, other in zip(back, at_seeds(sound(), model, guide, 5), strict=True):
         assert_same(one, other)
+
+
+def test_where_a_program_changes_everything_is_downstream_of_everything():
+    runs = []
+
+    def execute(policy):
+        value = torch.zeros(len(runs))
+        bit = policy.source(f"z{len(runs) // 3}", many_rows=False)
+        draw = pg.Draw(dist=dist.Normal(0.0, 1.0), value=value)
+        site = Site("z", pg.estimator("score_function"), draw, frozenset(), bit, 0)
+        runs.append(Run([site], [CostTerm("r", value, frozenset(), bit)]))
+        return runs[-1]
+
+    finder = static.EveryRun("provenance")
+    for _ in range(4):
+        finder.run(execute, execute)
+    assert [run.sites[0].upstream for run in runs] == [0, 0, 0, -1]
+    assert [run.costs[0].upstream for run in runs] == [1, 1, 1, -1]
 
 
 def test_the_run_in_which_a_program_changes_is_unbiased():
