@@ -22,6 +22,8 @@ class Tracker:
     def __init__(self) -> None:
         """Start with no sites."""
         self.names: list[str] = []
+        self.everything: Sources = 0
+        """All sites so far."""
         self.escaped: Sources = 0
         self.calls = 0
         """Number of torch calls that tracked values have gone through."""
@@ -34,6 +36,7 @@ class Tracker:
         """Add a site; returns the set that holds it alone."""
         bit = 1 << len(self.names)
         self.names.append(name)
+        self.everything |= bit
         if many_rows:
             self._many_rows |= bit
         return bit
@@ -73,10 +76,6 @@ class Tracker:
                 'estimator with one row, such as "score_function".'
             )
         self.escaped |= sources
-
-    def everything(self) -> Sources:
-        """Return the set of all sites so far."""
-        return (1 << len(self.names)) - 1
 
     def shown(self, sources: Sources) -> None:
         """Note that a value was written out: the text may become a name or a key.

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -99,10 +100,12 @@ class _Calls(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        if not _subclasses_are_asked():  # the library knows the sources of the result
+            return func(*args, **kwargs) if kwargs else func(*args)
         self.kernels.number_read = False
         out = func(*args, **kwargs) if kwargs else func(*args)
-        if not _subclasses_are_asked():
-            return out  # the library computes what it knows the sources of
+        if self.read and self.tracker.escaped == self.tracker.everything:
+            return out  # nothing is left to be found
         if Tracked in types:
             self._check_reach(func, args, kwargs)
         else:
@@ -129,7 +132,7 @@ class _Calls(TorchFunctionMode):
         for arg in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(arg, _FUNCTIONS) and not is_metadata(func):
                 # It ran where nothing is tracked, on whatever it holds.
-                self._escape(self.tracker.everything(), func)
+                self._escape(self.tracker.everything, func)
         if self.kernels.number_read and not is_index(func):
             # A tracked size, say; where it is a position, the result knows it.
             if not is_validation(sys._getframe(2)):
@@ -170,6 +173,11 @@ class _Kernels(TorchDispatchMode):
         """Raised when the run is over: torch's compiled code garbles errors."""
 
     @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare every operation a guard against compilers, which would load them."""
+        return False
+
+    @classmethod
     def ignore_compile_internals(cls) -> bool:
         """Let ``torch.compile`` do what it does outside the watch."""
         return True
@@ -181,9 +189,18 @@ class _Kernels(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        sources = _sources_in(args, kwargs)
-        if not sources:
-            return func(*args, **(kwargs or {}))
+        tracker = self.tracker
+        if tracker.escaped != tracker.everything:
+            sources = _sources_in(args, kwargs)
+            if sources:
+                self._check(func, args, sources)
+        if type(func) is not OpOverload:
+            return func(*args, **(kwargs or {}))  # it may call the program's functions
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **kwargs) if kwargs else func(*args)
+
+    def _check(self, func: Any, args: tuple[Any, ...], sources: Sources) -> None:
+        """Find out whether what reads tracked values may do so."""
         declared = self.tracker.declared
         if _subclasses_are_asked():
             self._escape(sources, func)
@@ -193,8 +210,6 @@ class _Kernels(TorchDispatchMode):
             self._escape(sources, func)
         elif func is _READ and not args[0].is_floating_point():
             self.number_read = True
-        with torch._C.DisableTorchFunctionSubclass():
-            return func(*args, **(kwargs or {}))
 
     def _escape(self, sources: Sources, func: Callable[..., Any]) -> None:
         try:

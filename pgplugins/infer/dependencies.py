@@ -156,7 +156,7 @@ class Provenance(Dependencies):
 
     def everything(self) -> None:
         """Let every site so far escape."""
-        self.tracker.escaped |= self.tracker.everything()
+        self.tracker.escaped |= self.tracker.everything
 
     @property
     def branches(self) -> bool:
