@@ -221,7 +221,28 @@ def test_every_hidden_route_from_a_draw_to_a_cost(name):
     assert gradient.item() == pytest.approx(-0.75)
 
 
+@torch.jit.script
+def fused_triple(x: torch.Tensor):
+    return (x + x) * 1.0 + x
+
+
+def through_a_fused_kernel(c):
+    """What TorchScript does on GPUs by default, once it has run a few times."""
+    jit = torch._C
+    on_cpu, llvm = jit._jit_can_fuse_on_cpu(), jit._jit_get_te_must_use_llvm_cpu()
+    jit._jit_override_can_fuse_on_cpu(True)
+    jit._jit_set_te_must_use_llvm_cpu(False)
+    try:
+        for _ in range(3):
+            fused_triple(torch.ones(()))
+        return fused_triple(c)
+    finally:
+        jit._jit_override_can_fuse_on_cpu(on_cpu)
+        jit._jit_set_te_must_use_llvm_cpu(llvm)
+
+
 BEYOND = {
+    "a fused kernel": through_a_fused_kernel,
     "raw dlpack": lambda c: from_dlpack(to_dlpack(3 * c)),
     "a subclass made by hand": lambda c: torch.Tensor._make_subclass(
         torch.Tensor, 3 * c
@@ -233,7 +254,7 @@ BEYOND = {
 @pytest.mark.xfail(reason="nothing happens that could be seen", strict=True)
 @pytest.mark.parametrize("name", BEYOND)
 def test_routes_that_are_lost(name):
-    """C++ takes the memory and runs no operation, or an error does not happen."""
+    """Memory is read without any operation, or an error does not happen."""
     assert_exact(*through(BEYOND[name]))
 
 
