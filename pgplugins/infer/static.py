@@ -63,10 +63,7 @@ class EveryRun:
             policy.close()
         if policy.branches or policy.path not in paths.quiet:
             paths.watch_for(policy.path)
-            for site in run.sites:
-                site.upstream = _EVERYTHING
-            for cost in run.costs:
-                cost.upstream = _EVERYTHING
+            _depend_on_everything(run)
         return run
 
     def run_watched(self, execute: Execute) -> Run:
@@ -134,12 +131,17 @@ class _Paths:
 
 
 class FirstRun:
-    """Finds the dependencies once, and again when sites, shapes or plates change."""
+    """Finds the dependencies once, and again when sites, shapes or plates change.
+
+    The run that shows the change is not repeated: its costs count as downstream of
+    everything, as with ``"plates"``, and the next run finds their dependencies.
+    """
 
     def __init__(self, kind: str) -> None:
         """Choose how they are found."""
         self._find = EveryRun(kind)
         self._known: dict[Hashable, tuple[list[Sources], list[Sources]]] = {}
+        self._changed = False
 
     def run(self, execute: Execute, *programs: Callable[..., Any]) -> Run:
         """Run a program untracked if its structure is known, else tracked.
@@ -149,7 +151,7 @@ class FirstRun:
                 what can change from run to run.
         """
         program = program_key(*programs)
-        if self._known:
+        if self._known and not self._changed:
             run = execute(Untracked())
             found = self._known.get((program, _structure(run)))
             if found is not None:
@@ -157,13 +159,24 @@ class FirstRun:
                     site.upstream = upstream
                 for cost, upstream in zip(run.costs, found[1], strict=True):
                     cost.upstream = upstream
-                return run
+            else:
+                self._changed = True
+                _depend_on_everything(run)
+            return run
+        self._changed = False
         run = self._find.run_watched(lambda policy: _refuse_branches(execute, policy))
         self._known[program, _structure(run)] = (
             [site.upstream for site in run.sites],
             [cost.upstream for cost in run.costs],
         )
         return run
+
+
+def _depend_on_everything(run: Run) -> None:
+    for site in run.sites:
+        site.upstream = _EVERYTHING
+    for cost in run.costs:
+        cost.upstream = _EVERYTHING
 
 
 class Untracked(Dependencies):
