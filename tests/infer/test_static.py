@@ -18,7 +18,7 @@ def guide(data):
     logit = pyro.param("logit", torch.tensor(0.2))
     with pyro.plate("N", len(data)):
         pyro.sample("z", dist.Bernoulli(logits=logit.expand(len(data))))
-    pyro.sample("w", dist.Bernoulli(logits=pyro.param("w", torch.tensor(-0.4))))
+    pyro.sample("w", dist.Bernoulli(logits=pyro.param("w_logit", torch.tensor(-0.4))))
 
 
 def gradient(elbo, data, seed):
@@ -26,7 +26,9 @@ def gradient(elbo, data, seed):
     pyro.get_param_store().clear()
     elbo.loss_and_grads(model, guide, data)
     store = pyro.get_param_store()
-    return torch.stack([store[name].unconstrained().grad for name in ("logit", "w")])
+    return torch.stack(
+        [store[name].unconstrained().grad for name in ("logit", "w_logit")]
+    )
 
 
 def test_a_new_shape_is_met_without_running_twice():
