@@ -12,11 +12,13 @@ from pgplugins.core.algebra import spread
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_finite, require_zero
-from pgplugins.core.fit import describe, require_fit
+from pgplugins.core.fit import require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.numbers import positive_integer
+from pgplugins.core.parts import describe
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, InputError, InputTypeError, ShapeError
+from pgplugins.families.expanded import expand
 from pgplugins.plugins import Site, default_estimator
 from pgplugins.plugins import estimator as make_estimator
 
@@ -75,7 +77,7 @@ def expectation(
     base = unmasked(unwrapped(dist))
     require_fit(chosen, base)
     batch = base.batch_shape
-    draw = chosen.draw(base.expand((num_samples, *batch)))
+    draw = chosen.draw(expand(base, torch.Size((num_samples, *batch))))
     _check_draw(chosen, draw, num_samples, base)
     draw.particle_dim = -1 - len(batch)
 
@@ -188,7 +190,7 @@ def surrogate(
             f"costs {tuple(cost.shape)}. One cost per recorded draw."
         )
     try:
-        expanded = base.expand(shape)
+        expanded = expand(base, shape)
     except (RuntimeError, ValueError) as error:
         raise ShapeError(
             f"pg.surrogate: the distribution's batch shape {tuple(base.batch_shape)} "

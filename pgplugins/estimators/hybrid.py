@@ -13,6 +13,7 @@ from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive_integer, within
 from pgplugins.core.parameters import parameters_of, with_parameters
+from pgplugins.core.path import rsample
 from pgplugins.core.regression import PastRegression
 from pgplugins.core.scores import closed_form_score
 from pgplugins.errors import EstimatorError
@@ -72,7 +73,7 @@ class Hybrid(Estimator):
         varied = {k: v for k, v in values.items() if v.requires_grad}
         held = with_parameters(dist, {k: v.detach() for k, v in values.items()})
         if not varied:
-            return Draw(dist=held, value=held.rsample().unsqueeze(0))
+            return Draw(dist=held, value=rsample(held).unsqueeze(0))
         # One tensor through which every use of a parameter by this site passes.
         flat = torch.cat([_flatten(v, batch) for v in varied.values()], -1)
         sizes = [v.shape[batch:].numel() for v in varied.values()]
@@ -83,7 +84,7 @@ class Hybrid(Estimator):
             )
         }
         law = with_parameters(dist, {**values, **own})
-        value = law.rsample().unsqueeze(0)
+        value = rsample(law).unsqueeze(0)
         rows = _Rows(flat, tuple(varied))
         return Draw(dist=law, value=value, extra=rows, held_dist=held)
 
