@@ -48,8 +48,10 @@ def support_may_move(dist: Distribution) -> bool:
 
     Example:
         >>> from torch.distributions import Normal, Uniform
-        >>> support_may_move(Uniform(0.0, torch.ones(3))), support_may_move(Normal(0, 1))
-        (True, False)
+        >>> support_may_move(Uniform(0.0, torch.ones(3)))
+        True
+        >>> support_may_move(Normal(0.0, 1.0))
+        False
     """
     bounds = (b for part in parts_of(dist) for b in _tensors(_support(part)))
     transformed = _shaped_by_transforms(dist)
@@ -70,7 +72,8 @@ def _shaped_by_transforms(dist: Distribution) -> Iterator[TransformedDistributio
 
 def _support(dist: Distribution) -> object:
     try:
-        return dist.support
+        support = dist.support
+        return None if support.is_discrete else support
     except NotImplementedError:
         return None
 

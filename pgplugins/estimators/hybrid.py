@@ -115,7 +115,8 @@ class Hybrid(Estimator):
             if beta is None or beta.shape != fits:
                 return None
             explained = (columns @ beta.to(columns)).transpose(0, 1)
-            return gradient - total * explained.reshape(gradient.shape)
+            correction = total * explained.reshape(gradient.shape)
+            return gradient - correction.to(gradient.dtype)
 
         # It depends on ``flat``, so its own gradient, which is the weight of every
         # element in the loss, is known before the gradient of ``flat`` is complete.

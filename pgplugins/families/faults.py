@@ -126,6 +126,16 @@ def _coordinates(dist: Any) -> str | None:
     )
 
 
+@register_density_fault(Stable, of_parameters=True)
+def _stability_near_one(dist: Any) -> str | None:
+    if not bool(((dist.stability - 1).abs() < 0.15).any()):
+        return None
+    return (
+        f"Pyro's quadrature for the density of {type(dist).__name__} fails far out "
+        "where stability lies within 0.15 of 1, and its score is off by up to 40%"
+    )
+
+
 @register_density_fault(Delta, of_parameters=True)
 def _no_density(dist: Any) -> str | None:
     if not (dist.v.requires_grad or dist.log_density.requires_grad):
