@@ -72,8 +72,8 @@ def _shaped_by_transforms(dist: Distribution) -> Iterator[TransformedDistributio
 
 def _support(dist: Distribution) -> object:
     try:
-        support = dist.support
-        return None if support.is_discrete else support
+        support: Any = dist.support
+        return None if support is None or support.is_discrete else support
     except NotImplementedError:
         return None
 

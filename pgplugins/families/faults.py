@@ -11,9 +11,15 @@ from typing import Any
 import torch
 from pyro.distributions import (
     CoalescentTimes,
+    CoalescentTimesWithRate,
     Delta,
     ExpandedDistribution,
+    GammaGaussianHMM,
+    GaussianMRF,
+    GroupedNormalNormal,
+    ImproperUniform,
     LinearHMM,
+    LogNormalNegativeBinomial,
     MaskedDistribution,
     MixtureOfDiagNormals,
     MixtureOfDiagNormalsSharedCovariance,
@@ -23,6 +29,7 @@ from pyro.distributions import (
     Stable,
     TorchDistribution,
     Unit,
+    VonMises3D,
 )
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch.distributions import (
@@ -147,6 +154,17 @@ def _no_density(dist: Any) -> str | None:
 @register_path_fault(Unit)
 def _factor(dist: Any) -> str | None:
     return "a Unit draws nothing: it is a factor, to be added to an objective"
+
+
+@register_density_fault(CoalescentTimesWithRate)
+@register_density_fault(GammaGaussianHMM)
+@register_density_fault(GaussianMRF)
+@register_density_fault(GroupedNormalNormal)
+@register_density_fault(ImproperUniform)
+@register_density_fault(LogNormalNegativeBinomial)
+@register_density_fault(VonMises3D)
+def _no_sample(dist: Any) -> str | None:
+    return f"Pyro cannot draw from a {type(dist).__name__}, only score observations"
 
 
 @register_density_fault(LinearHMM)

@@ -32,6 +32,7 @@ class Family:
         dtype: Of the parameters.
         slow: Its draws or its density take too long for every run of the tests.
         remark: What the table adds.
+        own_cost: In place of the cost that all families share.
     """
 
     exported: str
@@ -46,6 +47,7 @@ class Family:
     dtype: torch.dtype = torch.float64
     slow: bool = False
     remark: str = ""
+    own_cost: Cost | None = None
 
     @property
     def label(self) -> str:
@@ -70,6 +72,8 @@ class Family:
         gradient vanishes by symmetry.
         """
         x = x.to(torch.float64)
+        if self.own_cost is not None:
+            return self.own_cost(x)
         if event_dim == 0:
             return _bump((x - self.centre) / self.width)
         flat = x.flatten(-event_dim)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -75,28 +76,46 @@ def reason(refusal: str) -> str:
     return re.split(r"(?<=[\w)])(?:, so no gradient|, and this estimator|\. )", text)[0]
 
 
+Loss = Callable[[Mapping[str, Tensor]], Tensor]
+Front = Callable[[Family, str, int], Loss]
+
+
+def expectation(family: Family, estimator: str, samples: int) -> Loss:
+    """Estimate the expected cost through ``pg.expectation``."""
+    chosen = pg.estimator(estimator)  # kept, so that it may learn
+    event_dim = len(family.law().event_shape)
+
+    def loss(values: Mapping[str, Tensor]) -> Tensor:
+        return pg.expectation(
+            lambda x: family.cost(x, event_dim),
+            family.build(**values),
+            estimator=chosen,
+            num_samples=samples,
+        )
+
+    return loss
+
+
 class Gradients:
     """Independent gradients of one family's expected cost by one estimator."""
 
     def __init__(
-        self, family: Family, estimator: str, samples: int = 0, seed: int = 0
+        self,
+        family: Family,
+        estimator: str,
+        samples: int = 0,
+        seed: int = 0,
+        front: Front = expectation,
     ) -> None:
         self.family = family
-        self.estimator = pg.estimator(estimator)  # kept, so that it may learn
-        self.samples = samples or family.samples
-        self.event_dim = len(family.law().event_shape)
+        self.loss = front(family, estimator, samples or family.samples)
         self.found: dict[str, list[Tensor]] = {name: [] for name in family.start}
         torch.manual_seed(seed)
 
     def draw(self, calls: int) -> None:
         for _ in range(calls):
             values = self.family.parameters()
-            loss = pg.expectation(
-                lambda x: self.family.cost(x, self.event_dim),
-                self.family.build(**values),
-                estimator=self.estimator,
-                num_samples=self.samples,
-            )
+            loss = self.loss(values)
             leaves = list(values.values())
             slopes = (
                 torch.autograd.grad(loss, leaves, allow_unused=True)
@@ -124,10 +143,14 @@ def allowed(calls: int) -> float:
 
 
 def measure(
-    family: Family, estimator: str, truth: dict[str, Tensor], seed: int = 0
+    family: Family,
+    estimator: str,
+    truth: dict[str, Tensor],
+    seed: int = 0,
+    front: Front = expectation,
 ) -> Measured:
     """Draw gradients until they are known well enough, and compare them."""
-    gradients = Gradients(family, estimator, seed=seed)
+    gradients = Gradients(family, estimator, seed=seed, front=front)
     names = [name for name in family.start if name not in family.without_expectation]
     try:
         gradients.draw(FIRST)
