@@ -127,7 +127,10 @@ def _varies(image: Tensor) -> bool:
     # Weights of no pattern, so that bounds that move apart do not cancel.
     weights = torch.arange(1.0, image.numel() + 1).sqrt().to(image).reshape(image.shape)
     slopes = torch.autograd.grad(
-        (image * weights)[finite].sum(), _leaves(image), allow_unused=True
+        (image * weights)[finite].sum(),
+        _leaves(image),
+        retain_graph=True,  # it is the parameters' graph, and still to be used
+        allow_unused=True,
     )
     return any(s is not None and bool(s.nan_to_num(0.0).any()) for s in slopes)
 
