@@ -97,6 +97,11 @@ class Traits:
         )
 
     @property
+    def takes_recorded_draws(self) -> bool:
+        """Whether the density of one row is all it needs, whoever drew the row."""
+        return self.needs == {"log_prob"} and not self.many_rows
+
+    @property
     def many_rows(self) -> bool:
         """Whether one draw has more than one row."""
         return self.cost_evaluations != 1
@@ -108,7 +113,7 @@ class Estimator(nn.Module, ABC):
     Subclasses set ``name`` and ``traits`` and are final: vary by composition. State
     (moving averages, moments) lives in buffers, is read before it is updated, and has a
     shape that depends on event and parameter shapes only. One instance holds the state
-    of one site.
+    of one site, whose name is ``site`` where an objective has bound a copy to it.
 
     Example:
         >>> import torch
@@ -127,6 +132,7 @@ class Estimator(nn.Module, ABC):
 
     name: ClassVar[str]
     traits: ClassVar[Traits]
+    site: str | None = None
 
     @abstractmethod
     def draw(self, dist: Distribution) -> Draw:

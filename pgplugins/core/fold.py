@@ -310,7 +310,7 @@ def _check_average(
             f"The rows of site {site.name!r} ({site.estimator.name}) are weighted "
             f"element by element of {where}, but cost {cost.name!r} joins "
             "several elements, so their combinations would be needed. Write "
-            f".to_event(...) at site {site.name!r} to enumerate the combinations, or "
+            f".to_event({-dim}) at site {site.name!r} to draw the combinations, or "
             'give it another estimator, such as "score_function".'
         )
 

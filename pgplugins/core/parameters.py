@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from functools import cache, singledispatch
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 from torch.distributions import (
@@ -22,6 +22,8 @@ from torch.distributions import (
 from torch.distributions.utils import lazy_property
 
 from pgplugins.errors import EstimatorError
+
+_D = TypeVar("_D", bound=Distribution)
 
 
 @singledispatch
@@ -98,6 +100,13 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
     return rebuilt
 
 
+def _copy(dist: _D) -> _D:
+    """Copy the attributes, which is all that a simple family's constructor sets."""
+    rebuilt = dist.__new__(type(dist))
+    rebuilt.__dict__.update(dist.__dict__)
+    return rebuilt
+
+
 def _names(dist: Distribution) -> list[str]:
     """Name the parameters that ``dist`` was built from, not those derived from them."""
     state = dist.__dict__
@@ -158,8 +167,10 @@ def _(dist: Independent[Any]) -> dict[str, Tensor]:
 
 @with_parameters.register(Independent)
 def _(dist: Independent[Any], values: dict[str, Tensor]) -> Distribution:
-    base = with_parameters(dist.base_dist, values)
-    return type(dist)(base, dist.reinterpreted_batch_ndims, validate_args=False)
+    rebuilt = _copy(dist)
+    rebuilt.base_dist = with_parameters(dist.base_dist, values)
+    rebuilt._validate_args = False  # Pyro's sets the base's
+    return rebuilt
 
 
 @parameters_of.register(Normal)
@@ -172,7 +183,10 @@ def _(dist: Normal) -> dict[str, Tensor]:
 def _(dist: Normal, values: dict[str, Tensor]) -> Distribution:
     if type(dist).__init__ is not Normal.__init__:
         return with_parameters.dispatch(Distribution)(dist, values)
-    return type(dist)(values["loc"], values["scale"], validate_args=False)
+    rebuilt = _copy(dist)
+    rebuilt.loc, rebuilt.scale = values["loc"], values["scale"]
+    rebuilt._validate_args = False
+    return rebuilt
 
 
 @parameters_of.register(MultivariateNormal)

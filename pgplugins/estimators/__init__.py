@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgplugins.core.estimator import Estimator
 from pgplugins.estimators.enumerate import Enumerate
 from pgplugins.estimators.hybrid import Hybrid
+from pgplugins.estimators.lax import Lax
 from pgplugins.estimators.reparameterized import Reparameterized
 from pgplugins.estimators.score_function import ScoreFunction
 from pgplugins.plugins.hookspecs import hookimpl
@@ -13,4 +14,4 @@ from pgplugins.plugins.hookspecs import hookimpl
 @hookimpl
 def pgplugins_register_estimators() -> list[type[Estimator]]:
     """Register the built-in estimators."""
-    return [ScoreFunction, Reparameterized, Hybrid, Enumerate]
+    return [ScoreFunction, Reparameterized, Hybrid, Lax, Enumerate]

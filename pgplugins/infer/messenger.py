@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.fit import fits_for_good, misfit, suggestion
+from pgplugins.core.fit import check_draw, fits_for_good, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.parts import describe, element
 from pgplugins.core.provenance import Sources, Tracked, plain
@@ -27,7 +27,6 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
-    check_draw,
     refuse_pyro_baseline,
     refuse_unknown,
     require_kept,
@@ -136,13 +135,13 @@ class Draws(Recording):
         self.random.append(name)
         if estimator is None or estimator.traits.pathwise:
             return
-        if estimator.traits.needs != {"log_prob"} or estimator.traits.many_rows:
+        if not estimator.traits.takes_recorded_draws:
             raise ProgramError(
                 f"The value of site {name!r} was set by another handler (such as "
                 f"poutine.replay), but estimator {estimator.name!r} has to draw it "
                 'itself. Choose "score_function" or "reparameterized" for the site.'
             )
-        draw = Draw(dist=base, value=plain(msg["value"]).detach().unsqueeze(0))
+        draw = Draw.of_row(base, plain(msg["value"]).detach())
         _, upstream = self.dependencies.draw(name, base, lambda: draw)
         self._add(msg, estimator, draw, upstream)
 
@@ -164,7 +163,7 @@ class Draws(Recording):
         draw, upstream = self.dependencies.draw(
             name, base, lambda: estimator.draw(base)
         )
-        check_draw(name, draw, base)
+        check_draw(name, estimator, draw, base)
         if type(draw.value) is Tracked:
             draw = replace(draw, value=plain(draw.value))
         self._add(msg, estimator, draw, upstream)
