@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "check": LazyCommand(
         "pgplugins.testing.command",
         "check",
-        "Prove an estimator on problems with exact gradients.",
+        "Prove the estimator NAME on problems with exact gradients.",
     ),
     "compare": LazyCommand(
         "pgplugins.diagnostics.command",

@@ -496,44 +496,196 @@ class NeedsGraph(Score):
         return draw.score_term(cost if cost.requires_grad else 0.5 * cost)[0]
 
 
-FAULTS = [
-    SmallScale,
-    ScaleSign,
-    BatchMean,
-    BatchBaseline,
-    Leak,
-    LearnsInDraw,
-    LateBias,
-    OnlyPairs,
-    Standardised,
-    Clipped,
-    PythonRandom,
-    Reseeds,
-    HiddenSeed,
-    SinglePrecision,
-    FirstOrder,
-    SharedDraw,
-    MirroredParticles,
-    RemembersOnItself,
-    InPlace,
-    HiddenState,
-    SizedState,
-    ServesAll,
-    LateRefusal,
-    HidesDifferentiability,
-    HidesDensity,
-    WeightsDetached,
-    WeightsOfOneRow,
-    CountsAuxiliaryRows,
-    WrongRowCount,
-    CoupledRows,
-    WrongSignOfOneRow,
-    HalfDisarm,
-    LogitsOnly,
-    FirstElement,
-    NotANumber,
-    WideScale,
-    DetachedPath,
-    TwiceCounted,
-    NeedsGraph,
-]
+class RefusesAll(Score):
+    """Serves nothing."""
+
+    def refusal(self, dist):
+        return "not this one"
+
+
+class OutsideTheSupport(Score):
+    """Rows that the law cannot draw."""
+
+    def draw(self, dist):
+        drawn = super().draw(dist)
+        return pg.Draw(dist=dist, value=drawn.value - 0.25)
+
+    def refusal(self, dist):
+        return None if isinstance(dist, Bernoulli) else "only coins"
+
+
+class TwoWholeRows(Score):
+    """Weights that sum to two."""
+
+    traits = dataclasses.replace(Score.traits, cost_evaluations=2)
+
+    def draw(self, dist):
+        rows = torch.stack([dist.sample(), dist.sample()])
+        return pg.Draw(dist=dist, value=rows, weight=rows.new_ones(2, 1))
+
+    def gradient_term(self, draw, cost):
+        return draw.score_term(cost).sum(0)
+
+    def refusal(self, dist):
+        return None if isinstance(dist, Bernoulli) else "only coins"
+
+
+class ChangesWeights(Score):
+    """Weighs the rows anew once their costs are known."""
+
+    def gradient_term(self, draw, cost):
+        draw.weight = torch.full_like(cost.detach(), 0.9)
+        return super().gradient_term(draw, cost)
+
+
+class ValueLeaks(Score):
+    """A term that is not zero."""
+
+    def gradient_term(self, draw, cost):
+        return super().gradient_term(draw, cost) + 1e-12
+
+
+class WrongShape(Score):
+    """One term for the whole batch."""
+
+    def gradient_term(self, draw, cost):
+        return super().gradient_term(draw, cost).sum()
+
+
+class PathwiseInName(Score):
+    """Declares a path and has none."""
+
+    traits = dataclasses.replace(Score.traits, pathwise=True)
+
+
+class Moody(Score):
+    """Serves a law every second time."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def refusal(self, dist):
+        self.asked += 1
+        return None if self.asked % 2 else "not now"
+
+
+class RefusalRaises(Score):
+    """Refuses with an error of its own."""
+
+    def refusal(self, dist):
+        if not isinstance(dist, Bernoulli):
+            raise NotImplementedError("only coins")
+
+
+class BadCopies(MovingAverage):
+    """A copy forgets what was learned."""
+
+    def __deepcopy__(self, memo):
+        return type(self)()
+
+
+class AllOrNothing(Score):
+    """Takes gradients for every parameter of the law."""
+
+    def gradient_term(self, draw, cost):
+        law = draw.dist
+        if isinstance(law, Normal) and not law.loc.requires_grad:
+            return None
+        return super().gradient_term(draw, cost)
+
+
+class WrongInSingle(Score):
+    """Right in double precision alone."""
+
+    def gradient_term(self, draw, cost):
+        if cost.dtype == torch.float32:
+            cost = 0.8 * cost
+        return draw.score_term(cost)[0]
+
+
+class SecondTime(Score):
+    """Wrong at every second estimate."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("odd", torch.zeros(()))
+
+    def gradient_term(self, draw, cost):
+        return (1 - 0.5 * self.odd.to(cost)) * super().gradient_term(draw, cost)
+
+    def update(self, draw, cost):
+        self.odd = 1 - self.odd
+
+
+class OnlyTriples(Score):
+    """Wrong with three particles of a program alone."""
+
+    def gradient_term(self, draw, cost):
+        dim = draw.particle_dim
+        if dim is not None and cost.shape[dim] == 3:
+            cost = cost - cost.detach().mean(dim, keepdim=True)
+        return draw.score_term(cost)[0]
+
+
+# What has to catch each fault; others may as well.
+CAUGHT_BY = {
+    SmallScale: "small_batches",
+    ScaleSign: "unbiased_gradient",
+    BatchMean: "unbiased_gradient",
+    BatchBaseline: "small_batches",
+    Leak: "small_batches",
+    LearnsInDraw: "small_batches",
+    LateBias: "small_batches",
+    OnlyPairs: "unbiased_gradient",
+    Standardised: "many_draws_of_one_law",
+    Clipped: "small_batches",
+    PythonRandom: "seeds_reproduce",
+    Reseeds: "draws_are_fresh",
+    HiddenSeed: "seeds_reproduce",
+    SinglePrecision: "draws_have_their_shape",
+    FirstOrder: "hessian",
+    SharedDraw: "particles_are_independent",
+    MirroredParticles: "particles_are_independent",
+    RemembersOnItself: "terms_depend_on_their_draw_alone",
+    InPlace: "inputs_are_left_alone",
+    HiddenState: "state_dicts_carry_the_state",
+    SizedState: "batch_sizes_may_change",
+    ServesAll: "draws_have_their_shape",
+    LateRefusal: "draws_have_their_shape",
+    HidesDifferentiability: "unbiased_gradient",
+    HidesDensity: "needs_name_the_density",
+    WeightsDetached: "unbiased_gradient",
+    WeightsOfOneRow: "unbiased_gradient",
+    CountsAuxiliaryRows: "unbiased_gradient",
+    WrongRowCount: "rows_are_as_declared",
+    CoupledRows: "rows_are_independent",
+    WrongSignOfOneRow: "unbiased_gradient",
+    HalfDisarm: "unbiased_gradient",
+    LogitsOnly: "unbiased_gradient",
+    FirstElement: "unbiased_gradient",
+    NotANumber: "composition",
+    WideScale: "unbiased_gradient",
+    DetachedPath: "composition",
+    TwiceCounted: "unbiased_gradient",
+    NeedsGraph: "costs_without_gradient",
+    RefusesAll: "it_serves_a_problem",
+    OutsideTheSupport: "draws_lie_in_the_support",
+    TwoWholeRows: "weights_sum_to_one",
+    ChangesWeights: "the_weighted_costs_are_reported",
+    ValueLeaks: "terms_are_zero",
+    WrongShape: "terms_have_the_batch_shape",
+    PathwiseInName: "paths_need_no_term",
+    Moody: "laws_are_served_alike",
+    RefusalRaises: "refusals_are_errors",
+    BadCopies: "copies_continue_alike",
+    AllOrNothing: "some_parameters_constant",
+    WrongInSingle: "single_precision",
+    SecondTime: "particles_one_by_one",
+    OnlyTriples: "side_by_side",
+}
+# NumPy's generator is moved, and the rows' dtype is not kept, by these as well.
+ALSO = {
+    PythonRandom: "other_generators_are_left_alone",
+    SinglePrecision: "dtypes_are_kept",
+}

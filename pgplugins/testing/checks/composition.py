@@ -185,7 +185,7 @@ def composition(subject: Subject, case: Pair) -> str | None:
 
 @check(when=lambda subject: subject.traits.unbiased, over=lambda s: _pairs(s)[-2:])
 def side_by_side(subject: Subject, case: Pair) -> None:
-    """Programs whose particles run side by side, at first and after learning."""
+    """Programs whose particles run side by side."""
     estimation = Estimation(case.problem, _choice(subject.fresh(), case), 3)
     require_mean(
         estimation.replicates,

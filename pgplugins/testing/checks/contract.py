@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pgplugins.core.draw import Draw
-from pgplugins.core.fit import describe
+from pgplugins.core.fit import describe, element
 from pgplugins.core.problem import Expectation, Problem
 from pgplugins.functional import expectation
 from pgplugins.testing.evidence import CheckFailed
@@ -36,7 +36,7 @@ def it_serves_a_problem(subject: Subject) -> None:
     if not subject.expectations:
         raise CheckFailed(
             f"{subject.name!r} refuses every one-draw problem that there is, so "
-            "nothing can be proven. Offer one for its family: pgplugins_register_problems"
+            "nothing can be proven. Offer one: pgplugins_register_problems"
         )
 
 
@@ -134,16 +134,19 @@ def _require_reported(subject: Subject, problem: Problem) -> None:
 
 @check()
 def rows_are_as_declared(subject: Subject) -> None:
-    """As many rows as ``cost_evaluations`` says, one per point for ``"support"``."""
+    """As many rows as ``cost_evaluations`` says."""
     declared = subject.traits.cost_evaluations
     for sitting, where in _sittings(subject):
-        rows = sitting.draw.rows
-        if declared == "support":
-            continue
-        if rows != declared:
+        rows, wanted = sitting.draw.rows, declared
+        if wanted == "support":
+            wanted = element(sitting.base).enumerate_support(expand=False).shape[0]
+            wanted **= sitting.base.event_shape.numel() // max(
+                1, element(sitting.base).event_shape.numel()
+            )
+        if rows != wanted:
             raise CheckFailed(
                 f"draw returned {rows} rows {where}; traits.cost_evaluations says "
-                f"{declared}"
+                f"{declared}" + (f", {wanted}" if declared == "support" else "")
             )
 
 

@@ -55,7 +55,7 @@ def unbiased_gradient(subject: Subject, case: Problem) -> str:
             subject.ledger,
         )
         resolution = max(resolution, verdict.resolution)
-    return f"would see {100 * resolution:.0f}%" if resolution > 0 else "exact"
+    return f"would see {100 * resolution:.0f}%" if resolution > 1e-6 else "exact"
 
 
 @check(
