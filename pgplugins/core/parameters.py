@@ -119,6 +119,9 @@ def _names(dist: Distribution) -> list[str]:
     ]
     if "scale_tril" in names:  # whatever else was given, this is what is used
         names = [n for n in names if n not in ("covariance_matrix", "precision_matrix")]
+    if "probs" in names and "logits" in names:
+        # Families that do not say which they were built from: it was there first.
+        names.remove(max("probs", "logits", key=list(state).index))
     if names:
         return names
     names = list(dist.arg_constraints)
