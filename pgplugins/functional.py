@@ -8,17 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import spread
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.finite import require_finite, require_zero
-from pgplugins.core.fit import describe, require_fit
+from pgplugins.core.finite import require_finite
+from pgplugins.core.fit import check_draw, describe, require_fit
 from pgplugins.core.flatness import guard_flat_cost
+from pgplugins.core.fold import CostTerm, Plate, Site, fold
 from pgplugins.core.numbers import positive_integer
-from pgplugins.distribution import carried_estimator, unmasked, unwrapped
+from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import EstimatorError, InputError, InputTypeError, ShapeError
-from pgplugins.plugins import Site, default_estimator
+from pgplugins.infer.choice import EstimatorRules
+from pgplugins.plugins import Site as SiteInfo
 from pgplugins.plugins import estimator as make_estimator
+
+_SITE = "expectation"  # of a program with one
 
 
 def expectation(
@@ -75,8 +78,9 @@ def expectation(
     base = unmasked(unwrapped(dist))
     require_fit(chosen, base)
     batch = base.batch_shape
-    draw = chosen.draw(base.expand((num_samples, *batch)))
-    _check_draw(chosen, draw, num_samples, base)
+    law = base.expand((num_samples, *batch))
+    draw = chosen.draw(law)
+    check_draw(_SITE, chosen, draw, law)
     draw.particle_dim = -1 - len(batch)
 
     samples = draw.value.flatten(0, 1)
@@ -85,29 +89,43 @@ def expectation(
     if not value.is_floating_point():
         value = value.to(torch.get_default_dtype())  # counts and comparisons are costs
     require_finite(value, "The cost")
-    value = value.reshape(draw.rows, num_samples, *kept)
     summed = len(batch) - len(kept)
     aligned = value.reshape(draw.rows, num_samples, *(1,) * summed, *kept)
-    _check_weight(chosen, draw, base, summed)
-    together = summed > 0 and chosen.traits.scores_to_any_order
-    signal = spread(
-        aligned,
-        (draw.rows, num_samples, *batch),
-        draw.log_prob if together else None,
-    )
-    term = chosen.gradient_term(draw, signal)
-    chosen.update(draw, signal)
-
-    estimate = _average(draw, value, summed)
-    if term is not None:
-        _check_term(chosen, term, (num_samples, *batch))
-        require_zero(term, chosen)
-        estimate = estimate + (term.flatten(1, summed).sum(1) if summed else term)
-    loss = estimate.mean(0)
+    parts = []
+    for term in _fold(chosen, draw, aligned, kept):
+        # Whatever the cost has summed over, the score terms are summed over too.
+        part = term.reshape(term.shape[term.dim() - 1 - len(batch) :])
+        parts.append((part.flatten(1, summed).sum(1) if summed else part).mean(0))
+    loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     if "differentiable_cost" in chosen.traits.needs:
-        draws = value.flatten(0, 1)
+        draws = value.reshape(-1, *kept)
         guard_flat_cost([draw.value], draws, describe(base), chosen.name, loss)
     return loss
+
+
+def _fold(
+    estimator: Estimator, draw: Draw, cost: Tensor, kept: torch.Size
+) -> list[Tensor]:
+    """Fold a program of one site, whose batch dimensions are plates.
+
+    Args:
+        estimator: The estimator that drew.
+        draw: Batch shape ``(num_samples, *batch)``.
+        cost: Shape ``(rows, num_samples, *ones, *kept)``.
+        kept: The batch dimensions that the cost has not summed over.
+    """
+    sizes = draw.dist.batch_shape
+    plates = [
+        Plate(f"batch dimension {dim}", dim, sizes[dim])
+        for dim in range(-len(sizes), 0)
+    ]
+    own = frozenset(plates)
+    of_cost = frozenset([plates[0], *plates[len(plates) - len(kept) :]])
+    row_dim = None if draw.rows == 1 else -cost.dim()
+    site = Site(_SITE, estimator, draw, own, bit=1, upstream=0, row_dim=row_dim)
+    value = cost.squeeze(0) if row_dim is None else cost
+    folded = fold([site], [CostTerm("cost", value, of_cost, upstream=1)])
+    return [term.value for term in folded]
 
 
 def surrogate(
@@ -172,7 +190,7 @@ def surrogate(
         chosen = make_estimator(estimator)
     else:
         chosen = make_estimator(estimator, baseline=baseline)
-    if chosen.traits.many_rows or "rsample" in chosen.traits.needs:
+    if not chosen.traits.takes_recorded_draws:
         raise EstimatorError(
             f"Estimator {chosen.name!r} has to draw for itself, but pg.surrogate is "
             'given recorded draws. Write estimator="score_function", or '
@@ -195,7 +213,7 @@ def surrogate(
             f"does not broadcast to that of the recorded draws, {tuple(shape)}."
         ) from error
     require_finite(cost, "The recorded cost")
-    draw = Draw(dist=expanded, value=value.detach().unsqueeze(0))
+    draw = Draw.of_row(expanded, value.detach())
     if len(shape) > 0:
         draw.particle_dim = -len(shape)
     require_finite(draw.log_prob, "The log-density of the recorded draws")
@@ -208,32 +226,8 @@ def surrogate(
 def _choose(
     estimator: str | Estimator | type[Estimator] | None, dist: Distribution
 ) -> Estimator:
-    if estimator is not None:
-        return make_estimator(estimator)
-    carried = carried_estimator(dist)
-    if carried is not None:
-        return carried
-    decided = default_estimator(Site(name="expectation", dist=dist, infer={}))
-    if decided is not None:
-        return make_estimator(decided)
-    return make_estimator("reparameterized" if dist.has_rsample else "score_function")
-
-
-def _check_draw(
-    estimator: Estimator, draw: Draw, num_samples: int, dist: Distribution
-) -> None:
-    if not isinstance(draw, Draw):
-        raise InputTypeError(
-            f"{type(estimator).__name__}.draw returned a {type(draw).__name__}; "
-            "it must return a pg.Draw."
-        )
-    want = (num_samples, *dist.batch_shape, *dist.event_shape)
-    if draw.value.shape[1:] != want:
-        raise ShapeError(
-            f"{type(estimator).__name__}.draw returned values of shape "
-            f"{tuple(draw.value.shape)}; they must be (rows, *batch, *event) = "
-            f"(rows, {', '.join(map(str, want))})."
-        )
+    infer = {} if estimator is None else {"estimator": estimator}
+    return EstimatorRules(None).choose(SiteInfo(_SITE, dist, infer)).estimator
 
 
 def _check_cost(value: object, samples: Tensor, batch: torch.Size) -> torch.Size:
@@ -257,37 +251,3 @@ def _check_cost(value: object, samples: Tensor, batch: torch.Size) -> torch.Size
             "dimensions that it has summed over."
         )
     return kept
-
-
-def _check_weight(
-    estimator: Estimator, draw: Draw, dist: Distribution, summed: int
-) -> None:
-    if draw.weight is None or summed == 0:
-        return
-    dims = draw.weight.shape[2 : 2 + summed]
-    if dims.numel() > 1:
-        raise EstimatorError(
-            f"The rows of estimator {estimator.name!r} are weighted one by one for "
-            f"every batch element of {describe(dist)}, but the cost joins them. Write "
-            f"the distribution with .to_event({len(dist.batch_shape)}), so that their "
-            "combinations are drawn."
-        )
-
-
-def _average(draw: Draw, value: Tensor, summed: int) -> Tensor:
-    """Average the costs over rows: shape ``(num_samples, *b)``."""
-    if draw.weight is None:
-        return value.mean(0)
-    weight = draw.weight
-    if summed:
-        weight = weight.flatten(1, 1 + summed)  # all of size one: _check_weight
-    return (weight * value).sum(0)
-
-
-def _check_term(estimator: Estimator, term: Tensor, want: tuple[int, ...]) -> None:
-    if term.shape != want:
-        raise ShapeError(
-            f"{type(estimator).__name__}.gradient_term returned shape "
-            f"{tuple(term.shape)}; it must return the batch shape {want}: one term per "
-            "batch element, rows summed."
-        )

@@ -25,27 +25,30 @@ class Baseline(nn.Module, ABC):
     """A guess of the cost at one site that has not seen the current draw."""
 
     @abstractmethod
-    def forward(self, draw: Draw, cost: Tensor) -> Tensor | None:
+    def guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the guess, broadcastable to ``cost``; ``None`` stands for zero.
 
         Args:
             draw: The draw, one row.
-            cost: Detached, shape ``batch_shape`` (with further dimensions on the left,
-                if there are rows of other sites).
+            cost: Shape ``(1, *batch_shape)`` (with further dimensions before the batch,
+                if there are rows of other sites), not detached.
         """
 
     def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
-        """Return a zero-valued term that trains the guess's own parameters, if any."""
+        """Return a zero-valued term that trains the guess's own parameters, if any.
+
+        Its shape is that of ``cost``.
+        """
         return None
 
     def update(self, draw: Draw, cost: Tensor) -> None:
-        """Learn from ``cost``, after the guess was used."""
+        """Learn from the costs, rows first, after the guess was used."""
 
 
 class LeaveOneOut(Baseline):
     """Mean cost of the other particles (Kool, van Hoof and Welling 2019, eq. 8)."""
 
-    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the others' mean, shape of ``cost``.
 
         Raises:
@@ -57,17 +60,17 @@ class LeaveOneOut(Baseline):
                 "side and found 1. Write num_samples=2 or more, or num_particles=2 or "
                 'more with vectorize_particles=True, or baseline="moving_average".'
             )
-        return leave_one_out_mean(cost, draw.particle_dim)
+        return leave_one_out_mean(cost.detach(), draw.particle_dim)
 
 
 class LeaveOneOutIfPossible(Baseline):
     """Mean cost of the other particles where there are any, else zero."""
 
-    def forward(self, draw: Draw, cost: Tensor) -> Tensor | None:
+    def guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the others' mean, or ``None`` for a single particle."""
         if draw.particle_dim is None or cost.shape[draw.particle_dim] < 2:
             return None
-        return leave_one_out_mean(cost, draw.particle_dim)
+        return leave_one_out_mean(cost.detach(), draw.particle_dim)
 
 
 class MovingAverage(Baseline):
@@ -88,13 +91,13 @@ class MovingAverage(Baseline):
         self.register_buffer("total", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))
 
-    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the average of past costs, a scalar."""
         return (self.total / self.weight.clamp_min(1e-12)).to(cost)
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Take the current costs into the average."""
-        mean = cost.mean().to(self.total)
+        mean = cost.detach().mean().to(self.total)
         # One cost that is not finite must not spoil all that follow.
         mean = torch.where(mean.isfinite(), mean, self.total / self.weight.clamp_min(1))
         self.total = self.decay * self.total + (1 - self.decay) * mean
@@ -114,20 +117,21 @@ class Given(Baseline):
         super().__init__()
         self.register_buffer("value", value.detach(), persistent=False)
 
-    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the guesses.
 
         Raises:
             ShapeError: They do not broadcast to the cost.
         """
+        wanted = cost.shape[1:]
         try:
-            fits = torch.broadcast_shapes(self.value.shape, cost.shape) == cost.shape
+            fits = torch.broadcast_shapes(self.value.shape, wanted) == wanted
         except RuntimeError:
             fits = False
         if not fits:
             raise ShapeError(
                 f"The baseline has shape {tuple(self.value.shape)}, which does not "
-                f"broadcast to the costs' shape {tuple(cost.shape)}."
+                f"broadcast to the costs' shape {tuple(wanted)}."
             )
         return self.value
 
@@ -150,15 +154,15 @@ class Neural(Baseline):
         super().__init__()
         self.network = network
 
-    def forward(self, draw: Draw, cost: Tensor) -> Tensor:
+    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the network's guess, detached, shape ``batch_shape``."""
-        return self._guess(draw, cost).detach()
+        return self._trained(draw, cost).detach()
 
     def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the zero-valued squared error, shape of ``cost``."""
-        return zero_valued((cost - self._guess(draw, cost)) ** 2)
+        return zero_valued((cost.detach() - self._trained(draw, cost)) ** 2)
 
-    def _guess(self, draw: Draw, cost: Tensor) -> Tensor:
+    def _trained(self, draw: Draw, cost: Tensor) -> Tensor:
         batch = len(draw.dist.batch_shape)
         features = torch.cat(
             [p.detach().flatten(batch) for p in _with_event(draw, batch)], -1

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import score_term
+from pgplugins.core.algebra import first_score_term, score_term
 
 
 @dataclass
@@ -28,6 +28,8 @@ class Draw:
             only the path through the value is to be differentiated.
         particle_dim: Set by the front: the batch dimension (negative, counted from the
             right) along which draws are independent replicates, or ``None``.
+        first_order: Set by the front: the loss will be differentiated once, so that
+            score terms need no more than their first derivative.
 
     Example:
         >>> import torch
@@ -43,16 +45,43 @@ class Draw:
     extra: Any = None
     held_dist: Distribution | None = None
     particle_dim: int | None = None
-    _log_prob: Tensor | None = field(default=None, repr=False)
-    _row: Tensor | None = field(default=None, repr=False)
+    first_order: bool = False
+    _log_prob: Tensor | None = field(default=None, init=False, repr=False)
+    _row: Tensor | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def of_row(
+        cls,
+        dist: Distribution,
+        row: Tensor,
+        *,
+        extra: Any = None,
+        held_dist: Distribution | None = None,
+    ) -> Draw:
+        """Return a draw of one row: what ``dist.sample()`` or ``.rsample()`` returned.
+
+        The program is shown that very tensor. A transform with a cache knows what it
+        returned by identity, and some have no other inverse (planar flows).
+
+        Args:
+            dist: The distribution that was drawn from.
+            row: Shape ``(*batch_shape, *event_shape)``.
+            extra: As for :class:`Draw`.
+            held_dist: As for :class:`Draw`.
+
+        Example:
+            >>> import torch
+            >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
+            >>> tuple(Draw.of_row(d, d.sample()).value.shape)
+            (1, 3)
+        """
+        draw = cls(dist, row.unsqueeze(0), extra=extra, held_dist=held_dist)
+        draw._row = row
+        return draw
 
     @property
     def row(self) -> Tensor:
-        """The first row: the very tensor that was drawn, if the estimator kept it.
-
-        A transform with a cache knows what it returned by identity, and some have no
-        other inverse (planar flows).
-        """
+        """The first row, shape ``(*batch_shape, *event_shape)``."""
         return self.value[0] if self._row is None else self._row
 
     @property
@@ -69,7 +98,11 @@ class Draw:
         if self._log_prob is None:
             # A tensor of its own: a transform with a cache would know the value that it
             # returned and hand back the path that led to it (pytorch#59822).
-            self._log_prob = self.dist.log_prob(self.value.detach())
+            if self.rows == 1:
+                # Parameters without a dimension for rows then need no expansion.
+                self._log_prob = self.dist.log_prob(self.row.detach()).unsqueeze(0)
+            else:
+                self._log_prob = self.dist.log_prob(self.value.detach())
         return self._log_prob
 
     def score_term(self, cost: Tensor) -> Tensor:
@@ -80,6 +113,7 @@ class Draw:
 
         Returns:
             The shape of ``cost``; exactly zero in value, right to every order of
-            differentiation (Foerster et al. 2018, eq. 9).
+            differentiation (Foerster et al. 2018, eq. 9) that the front asks for.
         """
-        return score_term(cost, self.log_prob)
+        term = first_score_term if self.first_order else score_term
+        return term(cost, self.log_prob)

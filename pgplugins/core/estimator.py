@@ -97,6 +97,11 @@ class Traits:
         )
 
     @property
+    def takes_recorded_draws(self) -> bool:
+        """Whether the density of one row is all it needs, whoever drew the row."""
+        return self.needs == {"log_prob"} and not self.many_rows
+
+    @property
     def many_rows(self) -> bool:
         """Whether one draw has more than one row."""
         return self.cost_evaluations != 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.errors import EstimatorError
+from pgplugins.errors import EstimatorError, ShapeError
 
 
 def describe(dist: Distribution) -> str:
@@ -102,3 +103,32 @@ def suggestion(dist: Distribution) -> str:
     elif element(dist).has_enumerate_support:
         names.insert(0, "enumerate")
     return " or ".join(f'estimator="{n}"' for n in names)
+
+
+def check_draw(
+    site: str, estimator: Estimator, draw: object, dist: Distribution
+) -> None:
+    """Raise unless an estimator drew what its contract says.
+
+    Args:
+        site: The site's name.
+        estimator: The estimator.
+        draw: What it returned.
+        dist: What it was to draw from.
+
+    Raises:
+        EstimatorError: It returned something else than a draw.
+        ShapeError: The values have another shape.
+    """
+    if not isinstance(draw, Draw):
+        raise EstimatorError(
+            f"{type(estimator).__name__}.draw returned a {type(draw).__name__} at "
+            f"site {site!r}; it must return a pg.Draw."
+        )
+    want = dist.batch_shape + dist.event_shape
+    if draw.value.shape[1:] != want:
+        raise ShapeError(
+            f"{type(estimator).__name__}.draw returned values of shape "
+            f"{tuple(draw.value.shape)} at site {site!r}; they must be "
+            f"(rows, *batch, *event) = (rows, {', '.join(map(str, want))})."
+        )

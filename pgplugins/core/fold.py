@@ -35,7 +35,7 @@ class Plate(NamedTuple):
     size: int
 
 
-@dataclass
+@dataclass(slots=True)
 class CostTerm:
     """A part of the total cost: its value, its plates, and the sites it depends on."""
 
@@ -45,7 +45,7 @@ class CostTerm:
     upstream: Sources
 
 
-@dataclass
+@dataclass(slots=True)
 class Site:
     """A random choice as the fold sees it.
 
@@ -54,7 +54,7 @@ class Site:
         estimator: The estimator that drew the value and corrects the gradient.
         draw: What it drew.
         plates: The plates that enclose the site.
-        bit: The set that holds this site alone.
+        bit: The set that holds this site alone; a later site has a higher bit.
         upstream: The sites that its parameters depend on.
         row_dim: The dimension of its rows, or ``None`` if it has one row.
     """
@@ -90,16 +90,15 @@ def fold(
     """
     if not sites:
         return list(costs)
-    ledger = _Ledger(sites, costs)
+    ledger = _Ledger(sites, costs, first_order=first_order)
     for site in reversed(sites):
-        signal = ledger.signal(site, first_order=first_order)
+        signal = ledger.signal(site)
         term = None
         if signal is not None:
-            value = signal.value
-            if first_order and "differentiable_cost" not in site.estimator.traits.needs:
-                value = value.detach()
-            term = site.estimator.gradient_term(site.draw, value)
-            site.estimator.update(site.draw, value)
+            estimator, draw = site.estimator, site.draw
+            draw.first_order = first_order
+            term = estimator.gradient_term(draw, signal.value)
+            estimator.update(draw, signal.value)
         if site.row_dim is not None:
             ledger.average(site, site.row_dim)
         if signal is not None and term is not None:
@@ -107,7 +106,7 @@ def fold(
             if Distribution._validate_args:
                 require_zero(term, site.estimator)
             upstream = (signal.upstream | site.upstream) & ~site.bit
-            ledger.add(CostTerm(site.name, term, site.plates, upstream))
+            ledger.add_zero(CostTerm(site.name, term, site.plates, upstream))
     return ledger.costs
 
 
@@ -117,7 +116,7 @@ def average_rows(sites: Sequence[Site], costs: Iterable[CostTerm]) -> list[CostT
     Raises:
         ProgramError: As :func:`fold`.
     """
-    ledger = _Ledger(sites, costs)
+    ledger = _Ledger(sites, costs, first_order=True)
     for site in reversed(sites):
         if site.row_dim is not None:
             ledger.average(site, site.row_dim)
@@ -132,9 +131,18 @@ class _Signal(NamedTuple):
 class _Ledger:
     """The costs so far, with sums that neighbouring sites share."""
 
-    def __init__(self, sites: Iterable[Site], costs: Iterable[CostTerm]) -> None:
+    def __init__(
+        self, sites: Iterable[Site], costs: Iterable[CostTerm], *, first_order: bool
+    ) -> None:
         self.costs = list(costs)
         self._row_dims = {s.row_dim for s in sites if s.row_dim is not None}
+        self._sites: Sources = 0
+        # Sites that look at more of their cost than its value.
+        self._differentiating: Sources = 0
+        for site in sites:
+            self._sites |= site.bit
+            if not first_order or _differentiates(site):
+                self._differentiating |= site.bit
         self._groups: dict[frozenset[Plate], _Group] = {}
         for cost in self.costs:
             self._group(cost.plates).append(cost)
@@ -142,28 +150,33 @@ class _Ledger:
     def _group(self, plates: frozenset[Plate]) -> _Group:
         group = self._groups.get(plates)
         if group is None:
-            group = self._groups[plates] = _Group()
+            group = self._groups[plates] = _Group(self._sites)
         return group
 
-    def add(self, cost: CostTerm) -> None:
-        self.costs.append(cost)
-        self._group(cost.plates).append(cost)
+    def add_zero(self, term: CostTerm) -> None:
+        """Add a term that is zero in value: only its gradient can reach a site."""
+        self.costs.append(term)
+        if term.upstream & self._differentiating:
+            self._group(term.plates).append(term)
 
-    def signal(self, site: Site, *, first_order: bool) -> _Signal | None:
+    def signal(self, site: Site) -> _Signal | None:
         """Sum the costs downstream of a site, in the shape that its estimator expects.
 
         Plates foreign to the site are summed out; its own rows come first.
         """
         total: Tensor | None = None
         upstream = 0
+        held = not site.bit & self._differentiating
         for plates, group in self._groups.items():
             value, sources = group.downstream(site.bit)
             if value is None:
                 continue
             upstream |= sources
-            if plates != site.plates:
+            if held:
+                value = value.detach()
+            if plates is not site.plates:
                 value = _sum_out(value, plates - site.plates)
-            part = _arrange(site, value, first_order=first_order)
+            part = _arrange(site, value, held=held)
             total = part if total is None else total + part
         return None if total is None else _Signal(total, upstream)
 
@@ -189,39 +202,46 @@ class _Group:
     """The costs of the same plates, with the last sum that was asked for.
 
     A later site's downstream costs are mostly an earlier site's too, so the last sum is
-    extended where it can be; the fold of a chain is then linear in its sites.
+    extended where it can be; a cost that is not in it waits for the latest site that it
+    depends on. The fold of a chain is then linear in its sites.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sites: Sources) -> None:
+        self._ahead = sites  # sites that are yet to be asked for, latest first
+        self._waiting: dict[int, list[CostTerm]] = {}
         self._inside: list[CostTerm] = []
-        self._outside: list[CostTerm] = []
         self._total: Tensor | None = None
         self._upstream: Sources = 0
         self._common: Sources = -1  # sites that every cost inside depends on
 
     def append(self, cost: CostTerm) -> None:
-        self._outside.append(cost)
+        latest = (cost.upstream & self._ahead).bit_length()
+        if latest:
+            self._waiting.setdefault(latest, []).append(cost)
 
     def forget(self) -> None:
         """Start over: costs have changed."""
-        self._outside = self._inside + self._outside
-        self._inside = []
+        inside, self._inside = self._inside, []
+        for cost in inside:
+            self.append(cost)
         self._total, self._upstream, self._common = None, 0, -1
 
     def downstream(self, bit: Sources) -> tuple[Tensor | None, Sources]:
         """Sum the costs that depend on a site; also return all that they depend on."""
         if not self._common & bit:
             self.forget()
-        new = [cost for cost in self._outside if cost.upstream & bit]
-        if new:
-            self._outside = [cost for cost in self._outside if not cost.upstream & bit]
-            self._inside += new
-            for cost in new:
-                value = cost.value
-                self._total = value if self._total is None else self._total + value
-                self._upstream |= cost.upstream
-                self._common &= cost.upstream
+        for cost in self._waiting.pop(bit.bit_length(), ()):
+            self._inside.append(cost)
+            value = cost.value
+            self._total = value if self._total is None else self._total + value
+            self._upstream |= cost.upstream
+            self._common &= cost.upstream
+        self._ahead &= bit - 1
         return self._total, self._upstream
+
+
+def _differentiates(site: Site) -> bool:
+    return "differentiable_cost" in site.estimator.traits.needs
 
 
 def _sum_out(value: Tensor, plates: Iterable[Plate]) -> Tensor:
@@ -229,7 +249,7 @@ def _sum_out(value: Tensor, plates: Iterable[Plate]) -> Tensor:
     return value.sum(dims, keepdim=True) if dims else value
 
 
-def _arrange(site: Site, value: Tensor, *, first_order: bool) -> Tensor:
+def _arrange(site: Site, value: Tensor, *, held: bool) -> Tensor:
     """Put the site's rows first and share the cost among its batch elements."""
     batch_shape = site.draw.dist.batch_shape
     if site.row_dim is None:
@@ -251,7 +271,7 @@ def _arrange(site: Site, value: Tensor, *, first_order: bool) -> Tensor:
             value = value.expand(site.draw.rows, *value.shape[1:])
     rows, between = value.shape[0], value.shape[1 : value.dim() - len(batch_shape)]
     shape = (rows, *between, *batch_shape)
-    if first_order or not site.estimator.traits.scores_to_any_order:
+    if held or not site.estimator.traits.scores_to_any_order:
         return spread(value, shape)
     scores = site.draw.log_prob.reshape(rows, *(1,) * len(between), *batch_shape)
     return spread(value, shape, scores)
@@ -290,15 +310,15 @@ def _check_average(
             f"The rows of site {site.name!r} ({site.estimator.name}) are weighted "
             f"element by element of {where}, but cost {cost.name!r} joins "
             "several elements, so their combinations would be needed. Write "
-            f".to_event(...) at site {site.name!r} to enumerate the combinations, or "
+            f".to_event({-dim}) at site {site.name!r} to draw the combinations, or "
             'give it another estimator, such as "score_function".'
         )
 
 
 def _check_term(site: Site, term: Tensor, signal: Tensor) -> None:
-    wanted = signal.shape[1:]
-    if term.shape == wanted or term.shape == site.draw.dist.batch_shape:
+    if term.shape == site.draw.dist.batch_shape or term.shape == signal.shape[1:]:
         return
+    wanted = signal.shape[1:]
     raise ShapeError(
         f"{type(site.estimator).__name__}.gradient_term returned shape "
         f"{tuple(term.shape)} at site {site.name!r}; it must return the batch shape "

@@ -55,9 +55,9 @@ class Enumerate(Estimator):
         """
         support = _support(dist, self.max_rows)
         value = support.expand(-1, *dist.batch_shape, *dist.event_shape)
-        # Exact rows: a probability is the exponential of the density at each of them.
-        log_prob = dist.log_prob(value)
-        return Draw(dist=dist, value=value, weight=log_prob.exp(), _log_prob=log_prob)
+        draw = Draw(dist=dist, value=value)
+        draw.weight = draw.log_prob.exp()
+        return draw
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> None:
         """Nothing is missing: the weights carry the gradient."""

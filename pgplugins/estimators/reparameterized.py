@@ -34,8 +34,7 @@ class Reparameterized(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row, attached to its parameters."""
-        row = dist.rsample()
-        return Draw(dist=dist, value=row.unsqueeze(0), _row=row)
+        return Draw.of_row(dist, dist.rsample())
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> None:
         """Nothing is missing: the path carries the gradient."""

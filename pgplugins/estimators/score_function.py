@@ -65,22 +65,23 @@ class ScoreFunction(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row, detached from its parameters."""
-        return Draw(dist=dist, value=dist.sample().unsqueeze(0))
+        return Draw.of_row(dist, dist.sample())
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the score term of ``cost - baseline``, shape ``batch_shape``."""
-        if self.baseline is None:
-            return draw.score_term(cost)[0]
-        held = cost[0].detach()
-        guess = self.baseline(draw, held)
-        term = draw.score_term(cost if guess is None else cost - guess)[0]
-        fitting = self.baseline.fitting_term(draw, held)
-        return term if fitting is None else term + fitting
+        baseline = self.baseline
+        if baseline is None:
+            return draw.score_term(cost).squeeze(0)
+        guess = baseline.guess(draw, cost)
+        term = draw.score_term(cost if guess is None else cost - guess)
+        fitting = baseline.fitting_term(draw, cost)
+        return (term if fitting is None else term + fitting).squeeze(0)
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Let the baseline learn from the costs that it has just been used on."""
-        if self.baseline is not None:
-            self.baseline.update(draw, cost.detach())
+        baseline = self.baseline
+        if baseline is not None:
+            baseline.update(draw, cost)
 
 
 def _baseline(choice: str | Tensor | nn.Module | None) -> Baseline | None:

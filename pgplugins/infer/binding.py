@@ -92,9 +92,16 @@ class BoundEstimators(nn.Module):
     def trained(self) -> Iterator[tuple[str, Estimator]]:
         """Yield the sites whose estimators have parameters of their own."""
         for site in self._keys:
-            bound = self.of(site)
-            if next(bound.parameters(), None) is not None:
+            bound = self._modules[_module_name(site)]
+            if isinstance(bound, Estimator) and _has_parameters(bound):
                 yield site, bound
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    # Asked at every step: the generators of nn.Module cost more than a small site.
+    return any(p is not None for p in module._parameters.values()) or any(
+        part is not None and _has_parameters(part) for part in module._modules.values()
+    )
 
 
 def _module_name(site: str) -> str:

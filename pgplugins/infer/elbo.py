@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import pyro
 import torch
 from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
@@ -15,21 +13,18 @@ from pyro.infer.util import is_validation_enabled
 from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
-from pgplugins.core.estimator import Estimator
 from pgplugins.core.fold import CostTerm, average_rows, fold
-from pgplugins.core.numbers import flag, plate_nesting, positive_integer
 from pgplugins.errors import InputError
-from pgplugins.infer.binding import BoundEstimators
-from pgplugins.infer.choice import EstimatorRules, Estimators
-from pgplugins.infer.dependencies import Dependencies, check_dependencies
-from pgplugins.infer.messenger import Draws, NestingUnknown
+from pgplugins.infer.choice import Estimators
+from pgplugins.infer.dependencies import Dependencies
+from pgplugins.infer.messenger import NestingUnknown
+from pgplugins.infer.objective import ProgramObjective
 from pgplugins.infer.program import run_pair
 from pgplugins.infer.run import Run
-from pgplugins.infer.static import EveryRun, FirstRun
 from pgplugins.infer.total import check_costs, total_cost
 
 
-class ELBO(PyroELBO):
+class ELBO(ProgramObjective, PyroELBO):
     """A drop-in for ``Trace_ELBO`` and ``TraceGraph_ELBO``, with an estimator per site.
 
     Works with :class:`pyro.infer.SVI`, and ``elbo(model, guide)`` is a
@@ -98,11 +93,6 @@ class ELBO(PyroELBO):
         static: bool = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
-        positive_integer(num_particles, "num_particles")
-        check_dependencies(dependencies)
-        plate_nesting(max_plate_nesting)
-        flag(vectorize_particles, "vectorize_particles")
-        flag(static, "static")
         if ignore_jit_warnings or jit_options is not None:
             raise InputError(
                 "ignore_jit_warnings and jit_options are for Pyro's JitTrace_ELBO, "
@@ -122,34 +112,8 @@ class ELBO(PyroELBO):
             strict_enumeration_warning=strict_enumeration_warning,
             retain_graph=retain_graph,
         )
-        self._structure = (FirstRun if static else EveryRun)(dependencies)
-        self._rules = EstimatorRules(estimators)
-        self._bound = BoundEstimators()
+        self._set_up(estimators, dependencies, static=static)
         self._checked: object = None  # the model whose sites have been looked at
-
-    def with_estimators(self, estimators: Estimators) -> ELBO:
-        """Return an ELBO with these settings, other estimators and no state yet."""
-        other = copy.copy(self)
-        other._structure = copy.deepcopy(self._structure)
-        other._rules = EstimatorRules(estimators)
-        other._bound = BoundEstimators()
-        return other
-
-    def estimator_of(self, site: str) -> Estimator:
-        """Return the copy of an estimator that holds the state of a site.
-
-        Raises:
-            InputError: No random site of that name has been met yet.
-        """
-        return self._bound.of(site)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of all estimators, for a checkpoint."""
-        return self._bound.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a checkpoint, also for sites that are yet to be met."""
-        self._bound.restore(state)
 
     def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
         """Return a module whose call returns the differentiable loss.
@@ -225,9 +189,7 @@ class ELBO(PyroELBO):
     def _surrogate(self, run: Run, *, first_order: bool) -> Tensor:
         folded = fold(run.sites, run.costs, first_order=first_order)
         total = self._total(folded, run.costs)
-        for site, estimator in self._bound.trained():
-            # A second objective with the same site shares the store's network.
-            pyro.module(f"pgplugins.{site}", estimator, update_module_params=True)
+        self._register_networks()
         return total
 
     def _total(self, folded: list[CostTerm], costs: Iterable[CostTerm]) -> Tensor:
@@ -246,39 +208,28 @@ class ELBO(PyroELBO):
         first_order: bool,
     ) -> Iterator[Run]:
         pyro_elbo: Any = super()
+
+        def run(model: Callable[..., Any], guide: Callable[..., Any]) -> Run:
+            return self._run(
+                model, guide, args, kwargs, first_order=first_order, programs=programs
+            )
+
+        programs = (model, guide)
         if self.vectorize_particles:
             if math.isinf(self.max_plate_nesting):
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-            yield self._run(
+            yield run(
                 pyro_elbo._vectorized_num_particles(model),
                 pyro_elbo._vectorized_num_particles(guide),
-                args,
-                kwargs,
-                first_order=first_order,
-                programs=(model, guide),
             )
             return
         for _ in range(self.num_particles):
             try:
-                run = self._run(
-                    model,
-                    guide,
-                    args,
-                    kwargs,
-                    first_order=first_order,
-                    programs=(model, guide),
-                )
+                one = run(model, guide)
             except NestingUnknown:
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-                run = self._run(
-                    model,
-                    guide,
-                    args,
-                    kwargs,
-                    first_order=first_order,
-                    programs=(model, guide),
-                )
-            yield run
+                one = run(model, guide)
+            yield one
 
     def _run(
         self,
@@ -290,26 +241,22 @@ class ELBO(PyroELBO):
         first_order: bool,
         programs: tuple[Callable[..., Any], ...],
     ) -> Run:
-        many = self.vectorize_particles and self.num_particles > 1
-        particle_dim = -int(self.max_plate_nesting) if many else None
+        particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
 
         def execute(policy: Dependencies) -> Run:
-            draws = Draws(
-                self._rules, self._bound, policy, self.max_plate_nesting, particle_dim
-            )
             return run_pair(
                 model,
                 guide,
                 args,
                 kwargs,
-                draws,
+                self._draws(policy, self.max_plate_nesting, particle_dim),
                 first_order=first_order,
                 check_model=self._checked is not programs[0],
             )
 
-        run = self._structure.run(execute, *programs)
+        found: Run = self._structure.run(execute, *programs)
         self._checked = programs[0]
-        return run
+        return found
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -11,21 +11,18 @@ from pyro.infer.util import is_validation_enabled
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pgplugins.core.estimator import Estimator
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, fold
-from pgplugins.core.numbers import flag, plate_nesting, positive_integer
 from pgplugins.errors import ProgramError
-from pgplugins.infer.binding import BoundEstimators
-from pgplugins.infer.choice import EstimatorRules, Estimators
-from pgplugins.infer.dependencies import Dependencies, check_dependencies
-from pgplugins.infer.messenger import Draws, NestingUnknown
+from pgplugins.infer.choice import Estimators
+from pgplugins.infer.dependencies import Dependencies
+from pgplugins.infer.messenger import NestingUnknown
+from pgplugins.infer.objective import ProgramObjective
 from pgplugins.infer.run import Run
-from pgplugins.infer.static import EveryRun, FirstRun
 from pgplugins.infer.total import check_costs, total_cost
 
 
-class ExpectedCost:
+class ExpectedCost(ProgramObjective):
     """Estimates the expected sum of a program's :func:`pgplugins.cost` terms.
 
     Rewards, losses, constraints: any Pyro program, any number of costs. A score site
@@ -69,33 +66,10 @@ class ExpectedCost:
         static: bool = False,
     ) -> None:
         """Check the arguments; nothing runs before the first call."""
-        positive_integer(num_particles, "num_particles")
-        check_dependencies(dependencies)
-        plate_nesting(max_plate_nesting)
-        flag(vectorize_particles, "vectorize_particles")
-        flag(static, "static")
         self.num_particles = num_particles
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting
-        self._structure = (FirstRun if static else EveryRun)(dependencies)
-        self._rules = EstimatorRules(estimators)
-        self._bound = BoundEstimators()
-
-    def estimator_of(self, site: str) -> Estimator:
-        """Return the copy of an estimator that holds the state of a site.
-
-        Raises:
-            InputError: No random site of that name has been met yet.
-        """
-        return self._bound.of(site)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of all estimators, for a checkpoint."""
-        return self._bound.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a checkpoint, also for sites that are yet to be met."""
-        self._bound.restore(state)
+        self._set_up(estimators, dependencies, static=static)
 
     def __call__(
         self, program: Callable[..., Any], *args: Any, **kwargs: Any
@@ -110,10 +84,9 @@ class ExpectedCost:
             NotFiniteError: A cost is nan or infinite (with validation on).
             FlatCostError: All sites are pathwise and the costs vary without a gradient.
         """
-        side_by_side = self.vectorize_particles and self.num_particles > 1
-        if side_by_side and math.isinf(self.max_plate_nesting):
+        if self._side_by_side and math.isinf(self.max_plate_nesting):
             self._guess_max_plate_nesting(program, args, kwargs)
-        if side_by_side:
+        if self._side_by_side:
             return self._run(program, args, kwargs, self.num_particles)
         total: Tensor | None = None
         for _ in range(self.num_particles):
@@ -143,7 +116,7 @@ class ExpectedCost:
         paths: dict[str, Tensor] = {}
 
         def execute(policy: Dependencies) -> Run:
-            draws = Draws(self._rules, self._bound, policy, nesting, particle_dim)
+            draws = self._draws(policy, nesting, particle_dim)
             with draws, _NoObservations():
                 program(*args, **kwargs)
             draws.finish()
@@ -161,9 +134,7 @@ class ExpectedCost:
             _guard(paths, run.costs, particle_dim, total)
         if is_validation_enabled():
             check_costs(total, run.costs)
-        for site, estimator in self._bound.trained():
-            # A second objective with the same site shares the store's network.
-            pyro.module(f"pgplugins.{site}", estimator, update_module_params=True)
+        self._register_networks()
         return total
 
     def _guess_max_plate_nesting(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pyro.distributions import Delta, Unit
@@ -14,17 +15,17 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.fit import describe, element, misfit, suggestion
+from pgplugins.core.fit import check_draw, describe, element, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
-from pgplugins.core.provenance import Sources, plain
+from pgplugins.core.provenance import Sources, Tracked, plain
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
+from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
-    check_draw,
     partly_reparameterized,
     refuse_pyro_baseline,
     refuse_unknown,
@@ -37,7 +38,7 @@ class NestingUnknown(Exception):
     """A site with several rows was met before the number of plates was known."""
 
 
-class Draws(Messenger):
+class Draws(Recording):
     """Draws at every random site with the site's estimator, and keeps what it drew.
 
     Args:
@@ -58,29 +59,32 @@ class Draws(Messenger):
         particle_dim: int | None,
     ) -> None:
         """Start a run."""
-        super().__init__()
+        super().__init__(dependencies)
         self.rules = rules
         self.bound = bound
-        self.dependencies = dependencies
         self.max_plate_nesting = max_plate_nesting
         self.particle_dim = particle_dim
         self.sites: dict[str, Site] = {}
         self.random: list[str] = []
         self.paths: dict[str, Tensor] = {}
         self.costs: list[CostTerm] = []
-        self.reached: dict[str, Sources] = {}
         self.factors: Sources = 0
-        # A factor of a guide is the density of a draw; that of a model is a cost.
-        self.draws_factors = True
+        # Guide and model in one program: factors may be the model's, which are costs,
+        # and every latent is met twice.
+        self.joint = False
         self._misfits: list[str] = []
         self._drawn: dict[str, tuple[Tensor, Any]] = {}
         self._many_rows = 0
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        name = msg["name"]
-        self.reached[name] = self.dependencies.upstream_now()
-        if name in self._drawn:
-            require_kept(msg, *self._drawn.pop(name))
+        super()._pyro_post_sample(msg)
+        drawn = self._drawn.pop(msg["name"], None)
+        if drawn is not None:
+            require_kept(msg, *drawn)
+
+    def _meet_again(self, msg: Any) -> None:
+        if not self.joint:
+            super()._meet_again(msg)
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
@@ -89,15 +93,22 @@ class Draws(Messenger):
         if not isinstance(fn, Distribution):
             refuse_unknown(msg)
             return
-        kind = element(unmasked(unwrapped(fn)))
+        wrapped = "base_dist" in fn.__dict__
+        base = unmasked(unwrapped(fn)) if wrapped else fn
+        kind = element(base) if wrapped else fn
         if isinstance(kind, Unit):
-            if self.draws_factors:
+            if not self.joint:
                 self._draw_factor(msg, kind)
         elif not (msg["is_observed"] or isinstance(kind, Delta)):
-            if msg["value"] is None:
-                self._draw(msg, fn)
+            estimator = self._estimator(msg["name"], fn, base, msg["infer"] or {})
+            if wrapped:
+                msg["fn"] = unwrapped(fn)
+            if msg["value"] is not None:
+                self._adopt(msg, estimator, base)
+            elif estimator is None:
+                self.random.append(msg["name"])
             else:
-                self._adopt(msg, fn)
+                self._draw(msg, estimator, base)
 
     def _draw_factor(self, msg: Any, fn: Any) -> None:
         """Treat a guide's factor: the density of a draw that was made out of sight."""
@@ -116,28 +127,25 @@ class Draws(Messenger):
         self.sites[name] = Site(name, estimator, draw, plates_of(msg), bit, upstream)
         self.factors |= bit
 
-    def _adopt(self, msg: Any, fn: Distribution) -> None:
+    def _adopt(self, msg: Any, estimator: Estimator | None, base: Distribution) -> None:
         """Take a value that another handler (``poutine.replay``) set for the draw."""
         name = msg["name"]
         if name in self.sites:
             return
-        base = unmasked(unwrapped(fn))
-        estimator = self._estimator(name, fn, base, msg["infer"] or {})
-        msg["fn"] = unwrapped(fn)
         self.random.append(name)
         if estimator is None or estimator.traits.pathwise:
             return
-        if estimator.traits.needs != {"log_prob"} or estimator.traits.many_rows:
+        if not estimator.traits.takes_recorded_draws:
             raise ProgramError(
                 f"The value of site {name!r} was set by another handler (such as "
                 f"poutine.replay), but estimator {estimator.name!r} has to draw it "
                 'itself. Choose "score_function" or "reparameterized" for the site.'
             )
-        draw = Draw(dist=base, value=plain(msg["value"]).detach().unsqueeze(0))
+        draw = Draw.of_row(base, plain(msg["value"]).detach())
         _, upstream = self.dependencies.draw(name, base, lambda: draw)
         self._add(msg, estimator, draw, upstream)
 
-    def _draw(self, msg: Any, fn: Distribution) -> None:
+    def _draw(self, msg: Any, estimator: Estimator, base: Distribution) -> None:
         name = msg["name"]
         if msg["args"] or msg["kwargs"]:
             raise ProgramError(
@@ -145,12 +153,7 @@ class Draws(Messenger):
                 f"({msg['args'] or msg['kwargs']}). Write .expand(...) or a plate "
                 "instead of a sample shape."
             )
-        base = unmasked(unwrapped(fn))
-        estimator = self._estimator(name, fn, base, msg["infer"] or {})
-        msg["fn"] = unwrapped(fn)
         self.random.append(name)
-        if estimator is None:
-            return
         if estimator.traits.pathwise:
             value = estimator.draw(base).row
             self.paths[name] = value
@@ -160,8 +163,9 @@ class Draws(Messenger):
         draw, upstream = self.dependencies.draw(
             name, base, lambda: estimator.draw(base)
         )
-        check_draw(name, draw, base)
-        draw.value = plain(draw.value)
+        check_draw(name, estimator, draw, base)
+        if type(draw.value) is Tracked:
+            draw = replace(draw, value=plain(draw.value))
         self._add(msg, estimator, draw, upstream)
 
     def _add(
@@ -170,13 +174,17 @@ class Draws(Messenger):
         """Add a site to the run and show its value to the program."""
         name = msg["name"]
         draw.particle_dim = self.particle_dim
-        row_dim = self._row_dim(name, draw) if draw.rows > 1 else None
+        row_dim = None if draw.rows == 1 else self._row_dim(name, draw)
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
         if draw.value.requires_grad:
             self.paths[name] = draw.value
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
-        value = in_program(site, draw.value, len(draw.dist.event_shape))
+        value = (
+            draw.row
+            if row_dim is None
+            else in_program(site, draw.value, len(draw.dist.event_shape))
+        )
         msg["value"] = self.dependencies.mark(value, bit | upstream)
         self._drawn[name] = msg["value"], msg["cond_indep_stack"]
 
@@ -260,19 +268,6 @@ class NoEstimators(Messenger):
                 "are drawn in the guide. Write infer={'estimator': ...} at the guide's "
                 "site, or estimators={...} in the objective."
             )
-
-
-class Reached(Messenger):
-    """Notes which sites reach each site of a program when it runs, values aside."""
-
-    def __init__(self, dependencies: Dependencies, reached: dict[str, Sources]) -> None:
-        """Write into ``reached``."""
-        super().__init__()
-        self._dependencies = dependencies
-        self._reached = reached
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        self._reached[msg["name"]] = self._dependencies.upstream_now()
 
 
 def _kinds(dist: Distribution) -> tuple[type, ...]:

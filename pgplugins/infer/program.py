@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine.guide import GuideMessenger
+from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
@@ -22,7 +22,8 @@ from pgplugins.distribution import unmasked
 from pgplugins.errors import PgpluginsError, ProgramError
 from pgplugins.infer.enumeration import warn_if_enumerated
 from pgplugins.infer.layout import in_program, plates_of
-from pgplugins.infer.messenger import Draws, NoEstimators, Reached
+from pgplugins.infer.messenger import Draws, NoEstimators
+from pgplugins.infer.recording import Replayed
 from pgplugins.infer.run import Run
 
 
@@ -51,24 +52,27 @@ def run_pair(
         PgpluginsError: A site and its estimator do not fit, or the program does
             something that cannot be followed.
     """
-    policy = draws.dependencies
     unwrapped_guide = poutine.unwrap(guide)
+    traces: tuple[Trace, Trace] | None = None
+    in_model: Mapping[str, Any]
+    in_guide: Mapping[str, Any]
     if isinstance(unwrapped_guide, GuideMessenger):
-        draws.draws_factors = False
+        draws.joint = True
         with draws:
             guide(*args, **kwargs)
-        model_trace, guide_trace = unwrapped_guide.get_traces()
+        traces = unwrapped_guide.get_traces()
+        in_model, in_guide = (trace.nodes for trace in traces)
         reached = draws.reached
     else:
         with draws:
-            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+            guide(*args, **kwargs)
         if check_model:
             model = NoEstimators()(model)
-        replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
-        reached = {}
-        # Without sites to correct there is nothing to be downstream of.
-        with Reached(policy, reached) if draws.sites else nullcontext():
-            model_trace = replayed.get_trace(*args, **kwargs)
+        replayed = Replayed(draws.messages, draws.dependencies)
+        with replayed:
+            model(*args, **kwargs)
+        in_model, in_guide = replayed.messages, draws.messages
+        reached = replayed.reached
     draws.finish()
     if draws.costs:
         raise ProgramError(
@@ -76,16 +80,18 @@ def run_pair(
             "its log-densities. Write pyro.factor in the model, or use pg.ExpectedCost."
         )
     if is_validation_enabled():
-        check_model_guide_match(model_trace, guide_trace, draws.max_plate_nesting)
-        warn_if_enumerated(guide_trace)
+        if traces is None:
+            traces = replayed.trace(), draws.trace()
+        check_model_guide_match(*traces, draws.max_plate_nesting)
+        warn_if_enumerated(traces[1])
     costs = [
-        _model_cost(msg, draws, reached.get(str(msg["name"]), 0))
-        for msg in model_trace.nodes.values()
+        _model_cost(msg, draws, reached.get(name, 0))
+        for name, msg in in_model.items()
         if _counts(msg)
     ]
     costs += [
         _guide_cost(msg, draws, first_order)
-        for msg in guide_trace.nodes.values()
+        for msg in in_guide.values()
         if _counts(msg)
     ]
     if not costs:
@@ -129,12 +135,14 @@ def _density(msg: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Sources]:
 
 def _cost(msg: Any, value: Tensor, sources: Sources, draws: Draws) -> CostTerm:
     """Scale and mask a cost, as its plates and handlers ask."""
-    with torch._C.DisableTorchFunctionSubclass():
-        weighed = plain(scale_and_mask(value, msg["scale"], msg["mask"]))
+    scale, mask = msg["scale"], msg["mask"]
+    if mask is not None or not (type(scale) is float and scale == 1.0):
+        with torch._C.DisableTorchFunctionSubclass():
+            value = plain(scale_and_mask(value, scale, mask))
     if is_validation_enabled():
-        msg["log_prob"] = weighed
+        msg["log_prob"] = value
         check_site_shape(msg, draws.max_plate_nesting)  # type: ignore[arg-type]
-    return CostTerm(msg["name"], weighed, plates_of(msg), sources)
+    return CostTerm(msg["name"], value, plates_of(msg), sources)
 
 
 def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:

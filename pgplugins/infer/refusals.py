@@ -9,30 +9,8 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.draw import Draw
 from pgplugins.core.fit import element
-from pgplugins.errors import EstimatorError, ProgramError, ShapeError
-
-
-def check_draw(name: str, draw: object, dist: Distribution) -> None:
-    """Raise unless an estimator drew what its contract says.
-
-    Raises:
-        EstimatorError: It returned something else than a draw.
-        ShapeError: The values have another shape.
-    """
-    if not isinstance(draw, Draw):
-        raise EstimatorError(
-            f"At site {name!r} the estimator's draw returned a {type(draw).__name__}; "
-            "it must return a pg.Draw."
-        )
-    want = dist.batch_shape + dist.event_shape
-    if draw.value.shape[1:] != want:
-        raise ShapeError(
-            f"At site {name!r} the estimator drew values of shape "
-            f"{tuple(draw.value.shape)}; they must be (rows, *batch, *event) = "
-            f"(rows, {', '.join(map(str, want))})."
-        )
+from pgplugins.errors import EstimatorError, ProgramError
 
 
 def require_kept(msg: Mapping[str, Any], value: Tensor, stack: Any) -> None:

@@ -91,7 +91,7 @@ def test_training_teaches_the_mean_cost_in_every_context():
             for w, g in zip(weights, torch.autograd.grad(loss, weights), strict=True):
                 w -= 0.02 * g
     draw = estimator.draw(law())
-    guess = estimator.baseline(draw, torch.zeros(3, dtype=torch.float64))
+    guess = estimator.baseline.guess(draw, torch.zeros(3, dtype=torch.float64))
     exact = (MU.detach() + 3) ** 2 + 0.25  # 4.25, 9.25, 25.25
     torch.testing.assert_close(guess, exact, rtol=0.1, atol=0.3)
 
@@ -118,7 +118,7 @@ def test_a_default_network_guesses_once_per_element_also_after_a_look(make):
         given = make()
         getattr(given, look, None)  # what torch caches is no new feature
         draw = estimator.draw(given)
-        guess = estimator.baseline(draw, torch.zeros(3))
+        guess = estimator.baseline.guess(draw, torch.zeros(3))
         assert guess.shape == (3,)
 
 

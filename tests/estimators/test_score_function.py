@@ -145,7 +145,7 @@ def test_a_fresh_moving_average_starts_from_zero_and_then_knows_the_mean():
         pg.expectation(lambda x, v=value: 0 * x + v, law, estimator=estimator)
     # (0.9 * 0.1 * 4 + 0.1 * 10) / (0.9 * 0.1 + 0.1), without the bias of the start
     draw = estimator.draw(law)
-    guess = estimator.baseline(draw, torch.zeros((), dtype=torch.float64))
+    guess = estimator.baseline.guess(draw, torch.zeros((), dtype=torch.float64))
     assert guess.item() == pytest.approx(1.36 / 0.19)
 
 

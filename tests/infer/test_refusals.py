@@ -128,7 +128,7 @@ def test_as_in_trace_elbo(name, particles):
         re.sub(r"Error while computing .* at site", "", e[1])
         for e in (error, their_error)
     )
-    assert mine == yours
+    assert mine.startswith(yours)
 
 
 def test_too_few_plates_promised():
@@ -272,4 +272,6 @@ def test_conditioning_the_guide_on_what_the_model_samples():
     model, guide = normal("z"), poutine.condition(normal("z"), data)
     theirs = outcome(Trace_ELBO(), model, guide)
     assert theirs[0] is not None
-    assert outcome(ours(), model, guide)[0] == theirs[0]
+    error, _ = outcome(ours(), model, guide)
+    assert error is not None and issubclass(error[0], theirs[0][0])
+    assert issubclass(error[0], pg.PgpluginsError) and "'z'" in error[1]
