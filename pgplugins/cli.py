@@ -21,6 +21,11 @@ class LazyCommand:
 
 
 COMMANDS: Final = {
+    "check": LazyCommand(
+        "pgplugins.testing.command",
+        "check",
+        "Prove an estimator on problems with exact gradients.",
+    ),
     "compare": LazyCommand(
         "pgplugins.diagnostics.command",
         "compare",

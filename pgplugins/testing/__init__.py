@@ -6,6 +6,7 @@ check, and ``problems`` holds what estimators are proven on.
 
 from pgplugins.testing import problems
 from pgplugins.testing.conformance import check_estimator, run_checks
+from pgplugins.testing.parametrize import parametrize_with_checks
 from pgplugins.testing.registry import Check
 from pgplugins.testing.report import Report, Result
 
@@ -14,6 +15,7 @@ __all__ = [
     "Report",
     "Result",
     "check_estimator",
+    "parametrize_with_checks",
     "problems",
     "run_checks",
 ]

@@ -12,37 +12,34 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import pyro.distributions as dist
 import torch
+from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor
 
 from pgplugins.core.provenance import plain
 
-_ROOT3 = 3**0.5
-_ROOT6 = 6**0.5
-# Four nodes: polynomials up to degree seven.
-NODES = (
-    -((3 + _ROOT6) ** 0.5),
-    -((3 - _ROOT6) ** 0.5),
-    (3 - _ROOT6) ** 0.5,
-    (3 + _ROOT6) ** 0.5,
-)
-MASSES = (
-    (3 - _ROOT6) / 12,
-    (3 + _ROOT6) / 12,
-    (3 + _ROOT6) / 12,
-    (3 - _ROOT6) / 12,
-)
+NODES: Final = 4
+"""Nodes per standard Normal draw: polynomials up to degree seven are exact."""
+
+
+@cache
+def normal_rule(nodes: int) -> tuple[list[float], list[float]]:
+    """Return nodes and masses that integrate against the standard Normal."""
+    points, weights = hermegauss(nodes)
+    return points.tolist(), (weights / weights.sum()).tolist()
 
 
 class Script:
     """The choices on one path: those that were decided, then always the first."""
 
-    def __init__(self, decided: list[int]) -> None:
+    def __init__(self, decided: list[int], nodes: int = NODES) -> None:
         """Start a path."""
         self._decided = decided
+        self.nodes = nodes
         self.choices: list[tuple[int, int]] = []
         self.probability = 1.0
 
@@ -119,8 +116,8 @@ class Bell(dist.Normal):
         if script is None:
             return super().rsample(sample_shape)
         shape = self._extended_shape(torch.Size(sample_shape))
-        masses = list(MASSES)
-        nodes = [NODES[script.choose(masses)] for _ in range(shape.numel())]
+        points, masses = normal_rule(script.nodes)
+        nodes = [points[script.choose(masses)] for _ in range(shape.numel())]
         return self.loc + self.scale * plain(self.loc).new_tensor(nodes).reshape(shape)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
@@ -129,12 +126,15 @@ class Bell(dist.Normal):
             return self.rsample(sample_shape)
 
 
-def exact_mean(run: Callable[[], Tensor], limit: int = 300) -> Tensor | None:
+def exact_mean(
+    run: Callable[[], Tensor], limit: int = 100, nodes: int = NODES
+) -> Tensor | None:
     """Return the mean of what ``run`` returns over every path of its scripted draws.
 
     Args:
         run: Starts from the same state every time.
         limit: The largest number of paths.
+        nodes: Per standard Normal draw.
 
     Returns:
         The mean, or ``None`` if there are more paths or if ``run`` draws from torch's
@@ -147,7 +147,7 @@ def exact_mean(run: Callable[[], Tensor], limit: int = 300) -> Tensor | None:
     total: Tensor | None = None
     decided: list[int] | None = []
     while decided is not None:
-        script = Script(decided)
+        script = Script(decided, nodes)
         before = torch.get_rng_state()
         with _playing(script):
             result = run()

@@ -47,8 +47,14 @@ class Subject:
         return copy.deepcopy(self._pristine)
 
     def serves(self, law: Distribution) -> bool:
-        """Whether the estimator says that it serves a law."""
-        return misfit(self.fresh(), law) is None
+        """Whether the estimator says that it serves a law.
+
+        One that cannot answer does not; ``refusals_are_errors`` shows the reason.
+        """
+        try:
+            return misfit(self.fresh(), law) is None
+        except Exception:
+            return False
 
     @cached_property
     def problems(self) -> list[Problem]:
@@ -87,6 +93,8 @@ class Subject:
                     self.estimation(problem, particles).once()
             except PgpluginsError:
                 continue
+            except Exception:
+                break  # what is wrong will be seen by the checks
             return particles
         return 1
 

@@ -15,13 +15,13 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.problem import Parameters, Problem, Program
 from pgplugins.infer.cost import cost
 from pgplugins.plugins import Site
-from pgplugins.testing.checks.exact import require_exact
+from pgplugins.testing.checks.exact import exactly
 from pgplugins.testing.checks.gradients import PROGRAM_SIZES
 from pgplugins.testing.estimation import Estimation
 from pgplugins.testing.evidence import require_mean
 from pgplugins.testing.problems.families import number
 from pgplugins.testing.registry import check
-from pgplugins.testing.script import MASSES, NODES, Bell, Coin, Die
+from pgplugins.testing.script import NODES, Bell, Coin, Die, normal_rule
 from pgplugins.testing.subject import Subject
 
 
@@ -52,7 +52,7 @@ def _die_masses(level: Tensor, spread: Tensor) -> Tensor:
 
 
 def _bell_points(level: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-    nodes, masses = level.new_tensor(NODES), level.new_tensor(MASSES)
+    nodes, masses = map(level.new_tensor, normal_rule(NODES))
     return level.unsqueeze(-1) + spread.unsqueeze(-1) * nodes, masses
 
 
@@ -168,15 +168,18 @@ def _pairs(subject: Subject) -> list[Pair]:
 def composition(subject: Subject, case: Pair) -> str | None:
     """Right above and below other estimators' sites, and under a plate."""
     start = Estimation(case.problem, _choice(subject.fresh(), case), subject.fewest)
-    return require_exact(
-        subject,
-        lambda: start.copy().once(),
-        start.truth,
-        start.labels,
-        case.problem,
-        lambda size: _with_value(start.copy(), size),
-        PROGRAM_SIZES,
-    )
+    what = f"the estimate on {case.problem.name!r}"
+    remark = exactly(lambda: start.copy().once(), start.truth, start.labels, what)
+    if remark is not None:
+        require_mean(
+            start.replicates,
+            start.replicated_truth,
+            PROGRAM_SIZES,
+            start.replicated_labels,
+            what,
+            subject.ledger,
+        )
+    return remark
 
 
 @check(when=lambda subject: subject.traits.unbiased, over=lambda s: _pairs(s)[-2:])
@@ -191,13 +194,6 @@ def side_by_side(subject: Subject, case: Pair) -> None:
         f"the estimate on {case.problem.name!r} with three particles",
         subject.ledger,
     )
-
-
-def _with_value(estimation: Estimation, size: int) -> Tensor:
-    """Replicates, with the exact value in place of one that is not told apart."""
-    found = estimation.replicates(size)
-    value = estimation.truth[:1].expand(size, 1)
-    return torch.cat([value.to(found), found], -1)
 
 
 def _choice(estimator: Estimator, case: Pair) -> Callable[[Site], Estimator | str]:
