@@ -1,12 +1,14 @@
 """Rows, one per stratum, each with the law; and what is refused."""
 
 import math
+from collections.abc import Callable
 from importlib.metadata import entry_points
 
 import pgplugins as pg
 import pyro.distributions as dist
 import pytest
 import torch
+from pgplugins.testing import parametrize_with_checks
 from torch.distributions import (
     AffineTransform,
     Distribution,
@@ -40,6 +42,14 @@ LAWS = {
         [StickBreakingTransform()],
     ),
 }
+
+
+@parametrize_with_checks([Stratified()])
+def test_conformance(
+    estimator: pg.Estimator, check: Callable[[pg.Estimator], None]
+) -> None:
+    """Every check of the conformance kit that its traits call for."""
+    check(estimator)
 
 
 def test_it_is_found_by_its_name() -> None:
