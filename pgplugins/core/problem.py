@@ -149,8 +149,12 @@ class Problem:
         first = torch.autograd.grad(total, tensors, create_graph=True)
         rows = []
         for entry in torch.cat([part.reshape(-1) for part in first]):
-            parts = torch.autograd.grad(
-                entry, tensors, retain_graph=True, materialize_grads=True
-            ) if entry.requires_grad else [torch.zeros_like(t) for t in tensors]
+            parts = (
+                torch.autograd.grad(
+                    entry, tensors, retain_graph=True, materialize_grads=True
+                )
+                if entry.requires_grad
+                else [torch.zeros_like(t) for t in tensors]
+            )
             rows.append(torch.cat([part.reshape(-1) for part in parts]))
         return torch.stack(rows)

@@ -93,9 +93,7 @@ def _results(
 
 def _report(subject: Subject, results: list[Result]) -> Report:
     ledger = subject.ledger
-    return Report(
-        subject.name, tuple(results), ledger.comparisons, ledger.false_alarms
-    )
+    return Report(subject.name, tuple(results), ledger.comparisons, ledger.false_alarms)
 
 
 def reasons(expected_failures: ExpectedFailures) -> dict[str, str]:
@@ -152,7 +150,9 @@ def _result(
         else:
             status = "stale"
             detail = "it was expected to fail and passed; take it out"
-    return Result(check.name, status, check.summary, detail, time.perf_counter() - start)
+    return Result(
+        check.name, status, check.summary, detail, time.perf_counter() - start
+    )
 
 
 def _message(estimator: str, result: Result) -> str:

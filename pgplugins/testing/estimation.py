@@ -109,10 +109,7 @@ class Estimation:
         leaves = self._leaves(size)
         loss = self._loss(leaves, size).sum()
         first = torch.cat(
-            [
-                g.reshape(size, -1)
-                for g in _gradients(loss, leaves, create_graph=True)
-            ],
+            [g.reshape(size, -1) for g in _gradients(loss, leaves, create_graph=True)],
             -1,
         )
         rows = [
@@ -215,9 +212,9 @@ def in_replicates(
     def wrap(program: Callable[..., Any]) -> Callable[..., Any]:
         if size is None:
             return program
-        wrapped: Callable[..., Any] = pyro.plate(
-            "replicates", size, dim=-1 - plates
-        )(program)
+        wrapped: Callable[..., Any] = pyro.plate("replicates", size, dim=-1 - plates)(
+            program
+        )
         return wrapped
 
     return wrap

@@ -9,7 +9,7 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.plugins import estimator as make_estimator
 from pgplugins.testing.conformance import ExpectedFailures, missing, reasons
 from pgplugins.testing.evidence import CheckFailed
-from pgplugins.testing.registry import checks_for
+from pgplugins.testing.registry import Check, checks_for
 from pgplugins.testing.subject import Subject
 
 if TYPE_CHECKING:
@@ -23,13 +23,19 @@ class EstimatorCheck:
 
     Args:
         name: The check's name.
+        check: What to run; ``None`` if there is none of that name.
         seed: Fixes its random numbers.
+        reason: Why there is none.
     """
 
-    def __init__(self, name: str, seed: int = 0) -> None:
-        """Keep the name."""
+    def __init__(
+        self, name: str, check: Check | None, seed: int = 0, reason: str = ""
+    ) -> None:
+        """Keep the check; nothing runs yet."""
         self.name = name
         self.seed = seed
+        self._check = check
+        self._reason = reason
 
     def __call__(self, estimator: EstimatorLike) -> None:
         """Run the check.
@@ -37,13 +43,9 @@ class EstimatorCheck:
         Raises:
             AssertionError: It failed, or there is none of that name.
         """
-        subject = Subject(make_estimator(estimator))
-        found = checks_for(subject)
-        for check in found:
-            if check.name == self.name:
-                check.run(subject, self.seed)
-                return
-        raise CheckFailed(missing(self.name, found))
+        if self._check is None:
+            raise CheckFailed(self._reason)
+        self._check.run(Subject(make_estimator(estimator)), self.seed)
 
     def __repr__(self) -> str:
         """The name."""
@@ -89,17 +91,16 @@ def parametrize_with_checks(
             else expected_failures
         )
         expected = reasons(told)
-        names = [check.name for check in checks_for(Subject(estimator))]
-        for name in [*names, *(n for n in expected if n not in names)]:
-            known = name in expected and name in names
-            reason = expected.get(name, "")
+        checks = checks_for(Subject(estimator))
+        found = {check.name: check for check in checks}
+        for name in [*found, *(n for n in expected if n not in found)]:
             parameters.append(
                 pytest.param(
                     estimator,
-                    EstimatorCheck(name, seed),
+                    EstimatorCheck(name, found.get(name), seed, missing(name, checks)),
                     id=f"{estimator.name}-{name}",
-                    marks=[pytest.mark.xfail(strict=True, reason=reason)]
-                    if known
+                    marks=[pytest.mark.xfail(strict=True, reason=expected[name])]
+                    if name in expected and name in found
                     else [],
                 )
             )

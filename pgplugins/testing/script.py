@@ -66,6 +66,7 @@ class Script:
         return [c for c, _ in path[:-1]] + [path[-1][0] + 1]
 
 
+_ONE: Final = torch.Size()
 _current: ContextVar[Script | None] = ContextVar("script", default=None)
 
 
@@ -78,14 +79,15 @@ def _playing(script: Script) -> Iterator[None]:
         _current.reset(token)
 
 
-class Coin(dist.Bernoulli):
+class Coin(dist.Bernoulli):  # type: ignore[misc]  # Pyro says no types
     """A Bernoulli that draws what the script says."""
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = _ONE) -> Tensor:
         """Draw, by the script if there is one."""
         script = _current.get()
         if script is None:
-            return super().sample(sample_shape)
+            drawn: Tensor = super().sample(sample_shape)
+            return drawn
         shape = self._extended_shape(torch.Size(sample_shape))
         probs = plain(self.probs.detach()).expand(shape)
         bits = [script.choose([1 - p, p]) for p in probs.reshape(-1).tolist()]
@@ -95,11 +97,13 @@ class Coin(dist.Bernoulli):
 class Die(dist.Categorical):
     """A Categorical that draws what the script says."""
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = _ONE) -> Tensor:
         """Draw, by the script if there is one."""
         script = _current.get()
         if script is None:
-            return super().sample(sample_shape)
+            plainly: Any = super()  # torch does not say the type
+            drawn: Tensor = plainly.sample(sample_shape)
+            return drawn
         shape = self._extended_shape(torch.Size(sample_shape))
         probs = plain(self.probs.detach())
         rows = probs.expand(*shape, probs.shape[-1]).reshape(-1, probs.shape[-1])
@@ -110,7 +114,7 @@ class Die(dist.Categorical):
 class Bell(dist.Normal):
     """A Normal whose standard draws are the script's nodes."""
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Any = _ONE) -> Tensor:
         """Draw, by the script if there is one."""
         script = _current.get()
         if script is None:
@@ -120,7 +124,7 @@ class Bell(dist.Normal):
         nodes = [points[script.choose(masses)] for _ in range(shape.numel())]
         return self.loc + self.scale * plain(self.loc).new_tensor(nodes).reshape(shape)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = _ONE) -> Tensor:
         """Draw, by the script if there is one."""
         with torch.no_grad():
             return self.rsample(sample_shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch.distributions import Distribution, Normal
@@ -76,7 +77,7 @@ class Subject:
         """One discrete and one continuous expectation, as far as it serves any."""
         found: dict[bool, Problem] = {}
         for problem in self.expectations:
-            law = laws_of(problem)[0]
+            law: Any = laws_of(problem)[0]
             if not law.batch_shape and not law.event_shape:
                 found.setdefault(law.support.is_discrete, problem)
         return list(found.values()) or self.expectations[:1]
@@ -87,22 +88,27 @@ class Subject:
 
         A leave-one-out baseline says that one is too few.
         """
-        for particles in range(1, _MOST_PARTICLES):
-            try:
-                for problem in self.canonical():
-                    self.estimation(problem, particles).once()
-            except PgpluginsError:
-                continue
-            except Exception:
-                break  # what is wrong will be seen by the checks
-            return particles
-        return 1
+        with torch.random.fork_rng(devices=[]):
+            return next(
+                (n for n in range(1, _MOST_PARTICLES) if self._works_with(n)), 1
+            )
+
+    def _works_with(self, particles: int) -> bool:
+        """Whether so many draws are not refused; any other error is for the checks."""
+        try:
+            for problem in self.canonical():
+                self.estimation(problem, particles).once()
+        except PgpluginsError:
+            return False
+        except Exception:
+            return True
+        return True
 
     def estimation(
-        self, problem: Problem, particles: int, **options: object
+        self, problem: Problem, particles: int, **options: Any
     ) -> Estimation:
         """Return a fresh estimation of a problem."""
-        return Estimation(problem, self.fresh(), particles, **options)  # type: ignore[arg-type]
+        return Estimation(problem, self.fresh(), particles, **options)
 
 
 class Sitting:

@@ -311,7 +311,6 @@ class RemembersOnItself(Score):
         return self.last
 
     def gradient_term(self, draw, cost):
-        self.last.value, value = self.last.value, draw.value
         return pg.Draw(dist=draw.dist, value=self.last.value).score_term(cost)[0]
 
 
@@ -458,7 +457,9 @@ class NotANumber(Score):
 
     def gradient_term(self, draw, cost):
         log_prob = draw.log_prob[0]
-        root = torch.where(draw.row == 0, log_prob * 0, log_prob - log_prob).abs().sqrt()
+        root = (
+            torch.where(draw.row == 0, log_prob * 0, log_prob - log_prob).abs().sqrt()
+        )
         return super().gradient_term(draw, cost) + (root - root.detach())
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyro
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.problem import Parameters, Problem, Program
@@ -37,7 +36,7 @@ class Kind:
     """
 
     name: str
-    law: Callable[[Tensor, Tensor], Distribution]
+    law: Callable[[Tensor, Tensor], Any]
     points: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -80,7 +79,7 @@ class Pair:
     estimators: tuple[str | None, str | None]  # None is the one under test
 
 
-def _two_sites(above: Kind, below: Kind, plated: bool) -> Problem:
+def two_sites(above: Kind, below: Kind, plated: bool) -> Problem:
     """``a``, then ``b`` whose law depends on ``a``, with costs on both."""
     size = 2
     slopes = number(0.6, -0.4)
@@ -99,8 +98,7 @@ def _two_sites(above: Kind, below: Kind, plated: bool) -> Problem:
 
         def inner() -> None:
             b = pyro.sample("b", below.law(p["below"] + slope(p) * a, p["width"]))
-            first, second = costs(a, b.to(a.dtype), p)
-            cost("second", second)
+            cost("second", costs(a, b.to(a.dtype), p)[1])
 
         if plated:
             with pyro.plate("elements", size, dim=-1):
@@ -140,7 +138,10 @@ def _two_sites(above: Kind, below: Kind, plated: bool) -> Problem:
 
 def _pairs(subject: Subject) -> list[Pair]:
     """Every partner above and below, then the estimator at both sites."""
-    zero, one = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    zero, one = (
+        torch.zeros((), dtype=torch.float64),
+        torch.ones((), dtype=torch.float64),
+    )
     kinds = [k for k in (COIN, BELL) if subject.serves(k.law(zero, one))]
     if not kinds and subject.serves(DIE.law(zero, one)):
         kinds = [DIE]
@@ -150,16 +151,16 @@ def _pairs(subject: Subject) -> list[Pair]:
             about = f"{estimator}_{other.name}"
             for plated in (False, True):
                 s = "s" if plated else ""
-                below = _two_sites(other, kind, plated)
+                below = two_sites(other, kind, plated)
                 pairs.append(
                     Pair(f"{kind.name}{s}_below_{about}", below, (estimator, None))
                 )
-                above = _two_sites(kind, other, plated)
+                above = two_sites(kind, other, plated)
                 pairs.append(
                     Pair(f"{kind.name}_above_{about}{s}", above, (None, estimator))
                 )
         for plated in (False, True):
-            both = _two_sites(kind, kind, plated)
+            both = two_sites(kind, kind, plated)
             pairs.append(Pair(f"{both.name}_both", both, (None, None)))
     return pairs
 
@@ -203,4 +204,3 @@ def _choice(estimator: Estimator, case: Pair) -> Callable[[Site], Estimator | st
         return chosen[site.name] or estimator
 
     return choose
-

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
+from pgplugins.core.draw import Draw
 from pgplugins.core.fit import describe
+from pgplugins.core.problem import Expectation, Problem
 from pgplugins.functional import expectation
 from pgplugins.testing.evidence import CheckFailed
 from pgplugins.testing.registry import check
@@ -32,8 +35,8 @@ def it_serves_a_problem(subject: Subject) -> None:
     """There is a problem with exact gradients that the estimator serves."""
     if not subject.expectations:
         raise CheckFailed(
-            f"{subject.name!r} refuses every one-draw problem that there is, so nothing "
-            "can be proven. Offer one for its family: pgplugins_register_problems"
+            f"{subject.name!r} refuses every one-draw problem that there is, so "
+            "nothing can be proven. Offer one for its family: pgplugins_register_problems"
         )
 
 
@@ -57,7 +60,8 @@ def draws_lie_in_the_support(subject: Subject) -> None:
     if not subject.traits.unbiased:
         return
     for sitting, where in _sittings(subject):
-        inside = sitting.base.support.check(sitting.draw.value)
+        support: Any = sitting.base.support
+        inside = support.check(sitting.draw.value)
         weight = sitting.draw.weight
         counted = torch.ones_like(inside) if weight is None else weight != 0
         if bool((counted & ~inside).any()):
@@ -93,37 +97,39 @@ def weights_sum_to_one(subject: Subject) -> None:
 def the_weighted_costs_are_reported(subject: Subject) -> None:
     """The estimate is the weighted mean of the costs of the very rows drawn."""
     for problem in subject.expectations:
-        seen: list[torch.Tensor] = []
-        drawn: list[torch.Tensor | None] = []
-        estimator = subject.fresh()
-        leaves = problem.leaves()
-        objective = Sitting(problem, subject.fresh()).objective
-        law = objective.law(leaves)
-        original = estimator.draw
+        _require_reported(subject, problem)
 
-        def draw(law: torch.distributions.Distribution) -> object:
-            result = original(law)  # noqa: B023
-            drawn.append(result.weight)  # noqa: B023
-            return result
 
-        def cost(x: torch.Tensor) -> torch.Tensor:
-            value = objective.cost(x, leaves)  # noqa: B023
-            seen.append(value)  # noqa: B023
-            return value
+def _require_reported(subject: Subject, problem: Problem) -> None:
+    objective = problem.objective
+    assert isinstance(objective, Expectation)
+    leaves = problem.leaves()
+    law = objective.law(leaves)
+    particles = max(3, subject.fewest)
+    estimator = subject.fresh()
+    original = estimator.draw
+    seen: list[torch.Tensor] = []
+    weights: list[torch.Tensor | None] = []
 
-        object.__setattr__(estimator, "draw", draw)
-        particles = max(3, subject.fewest)
-        found = expectation(cost, law, estimator=estimator, num_samples=particles)
-        if len(seen) != 1 or len(drawn) != 1:
-            raise CheckFailed(f"several draws were taken for one on {problem.name!r}")
-        costs = seen[0].reshape(-1, particles, *law.batch_shape)
-        weight = drawn[0]
-        want = (costs.mean(0) if weight is None else (weight * costs).sum(0)).mean(0)
-        if not torch.allclose(found, want, rtol=1e-9, atol=1e-12):
-            raise CheckFailed(
-                f"the estimate on {problem.name!r} is {found.tolist()}, but the "
-                f"weighted costs of its rows are {want.tolist()}"
-            )
+    def draw(law: torch.distributions.Distribution) -> Draw:
+        drawn = original(law)
+        weights.append(drawn.weight)
+        return drawn
+
+    def cost(x: torch.Tensor) -> torch.Tensor:
+        seen.append(objective.cost(x, leaves))
+        return seen[-1]
+
+    object.__setattr__(estimator, "draw", draw)
+    found = expectation(cost, law, estimator=estimator, num_samples=particles)
+    costs, weight = seen[0].reshape(-1, particles, *law.batch_shape), weights[0]
+    rows = costs.mean(0) if weight is None else (weight * costs).sum(0)
+    want = rows.mean(0)
+    if not torch.allclose(found, want, rtol=1e-9, atol=1e-12):
+        raise CheckFailed(
+            f"the estimate on {problem.name!r} is {found.tolist()}, but the weighted "
+            f"costs of its rows are {want.tolist()}"
+        )
 
 
 @check()
@@ -260,7 +266,7 @@ def terms_depend_on_their_draw_alone(subject: Subject) -> None:
             sitting.gradient(sitting.averaged(draw, cost) + (0 if t is None else t))
             for t in terms
         ]
-        if not torch.allclose(*found, rtol=1e-9, atol=1e-12):
+        if not torch.allclose(found[0], found[1], rtol=1e-9, atol=1e-12):
             raise CheckFailed(
                 f"the same draw and cost gave two gradients {where}: "
                 f"{_rounded(found[0])} and, after another draw, {_rounded(found[1])}. "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgplugins.core.problem import Problem
-from pgplugins.testing.checks.composition import BELL, COIN, _two_sites
+from pgplugins.testing.checks.composition import BELL, COIN, two_sites
 from pgplugins.testing.checks.exact import exactly
 from pgplugins.testing.checks.gradients import PROGRAM_SIZES
 from pgplugins.testing.estimation import laws_of
@@ -18,8 +18,8 @@ def _cases(subject: Subject) -> list[Problem]:
     if not subject.traits.many_rows:
         # With more draws than one, two Normals have too many paths to run.
         problems += joined_costs()[: 2 if subject.fewest == 1 else 1]
-    problems += [_two_sites(COIN, COIN, False), _two_sites(BELL, BELL, False)]
-    problems += [_two_sites(COIN, BELL, False), _two_sites(COIN, COIN, True)]
+    problems += [two_sites(COIN, COIN, False), two_sites(BELL, BELL, False)]
+    problems += [two_sites(COIN, BELL, False), two_sites(COIN, COIN, True)]
     return [p for p in problems if all(subject.serves(law) for law in laws_of(p))]
 
 
@@ -36,9 +36,7 @@ def hessian(subject: Subject, case: Problem) -> str | None:
     what = f"the second derivative on {case.name!r}"
     remark = exactly(lambda: start.copy().hessian(), truth, labels, what)
     if remark is not None and case.name not in _JOINED:
-        require_mean(
-            start.hessians, truth, PROGRAM_SIZES, labels, what, subject.ledger
-        )
+        require_mean(start.hessians, truth, PROGRAM_SIZES, labels, what, subject.ledger)
     return remark
 
 

@@ -96,26 +96,22 @@ def some_parameters_constant(subject: Subject) -> None:
     """Right for each parameter when it alone is differentiated for."""
     for problem in subject.canonical():
         for name in problem.parameters:
-            estimation = Estimation(
-                problem,
-                subject.fresh(),
-                subject.fewest,
-                varied={name},
-            )
-            positions = [
-                i
-                for i, label in enumerate(estimation.replicated_labels)
-                if label.split("[")[0] == name
-            ]
-            require_mean(
-                lambda size, e=estimation, at=positions: e.replicates(size)[:, at],
-                estimation.replicated_truth[positions],
-                sizes_for(problem),
-                [estimation.replicated_labels[i] for i in positions],
-                f"the estimate on {problem.name!r} with the others constant",
-                subject.ledger,
-            )
-        Estimation(problem, subject.fresh(), subject.fewest, varied=set()).once()
+            _require_alone(subject, problem, name)
+        Estimation(problem, subject.fresh(), subject.fewest, varied=()).once()
+
+
+def _require_alone(subject: Subject, problem: Problem, name: str) -> None:
+    estimation = Estimation(problem, subject.fresh(), subject.fewest, varied={name})
+    labels = estimation.replicated_labels
+    at = [i for i, label in enumerate(labels) if label.split("[")[0] == name]
+    require_mean(
+        lambda size: estimation.replicates(size)[:, at],
+        estimation.replicated_truth[at],
+        sizes_for(problem),
+        [labels[i] for i in at],
+        f"the estimate on {problem.name!r} with the others constant",
+        subject.ledger,
+    )
 
 
 def _variational(subject: Subject) -> Sequence[Problem]:
@@ -152,11 +148,7 @@ def costs_without_gradient(subject: Subject, case: Problem) -> None:
 
 
 def _programs(subject: Subject) -> Sequence[Problem]:
-    return [
-        p
-        for p in subject.problems
-        if isinstance(p.objective, Program)
-    ]
+    return [p for p in subject.problems if isinstance(p.objective, Program)]
 
 
 @check(

@@ -58,7 +58,7 @@ def state_dicts_carry_the_state(subject: Subject) -> None:
             if not torch.equal(value, stored[name]):
                 raise CheckFailed(f"load_state_dict loses {name!r}")
         found = [_next(e, problem, max(2, subject.fewest)) for e in (estimator, twin)]
-        if not torch.allclose(*found, rtol=1e-12, atol=0):
+        if not torch.allclose(found[0], found[1], rtol=1e-12, atol=0):
             raise CheckFailed(
                 "an estimator that has loaded the state_dict goes on differently on "
                 f"{problem.name!r}: {found[0][0].tolist()} and {found[1][0].tolist()}. "

@@ -72,9 +72,7 @@ def _jump() -> Problem:
     height, place = 3.0, 0.5
 
     def expected(p: Parameters) -> Tensor:
-        beyond = 0.5 * torch.erfc(
-            (place - p["mu"]) / (p["sigma"] * math.sqrt(2.0))
-        )
+        beyond = 0.5 * torch.erfc((place - p["mu"]) / (p["sigma"] * math.sqrt(2.0)))
         return height * beyond - p["mu"] ** 2 - p["sigma"] ** 2
 
     return Problem(

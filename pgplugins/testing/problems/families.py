@@ -13,7 +13,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.distributions.transforms import AffineTransform, SigmoidTransform, TanhTransform
+from torch.distributions.transforms import (
+    AffineTransform,
+    SigmoidTransform,
+    TanhTransform,
+)
 
 from pgplugins.core.problem import Expectation, Parameters, Problem
 from pgplugins.testing.problems.quadrature import (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -157,7 +159,7 @@ def _plated() -> Problem:
     """A global coin above a plate of coins, with a mask, and costs of both kinds."""
     size = 3
     shift = number(0.3, -0.4, 0.8)
-    kept = torch.tensor([True, False, True])
+    kept: Any = torch.tensor([True, False, True])  # a mask, says Pyro
 
     def program(p: Parameters) -> None:
         a = pyro.sample("a", dist.Bernoulli(logits=p["above"]))

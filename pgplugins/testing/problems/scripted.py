@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -121,7 +122,7 @@ def _bell_vector() -> Problem:
     return Problem(
         "bell_vector",
         {"loc": number(0.7, -1.0), "scale": number(1.2, 0.6), "weight": number(1.5)},
-        Expectation(lambda p: Bell(p["loc"], p["scale"]).to_event(1), cost),
+        Expectation(lambda p: dist.Independent(Bell(p["loc"], p["scale"]), 1), cost),
         expected,
     )
 

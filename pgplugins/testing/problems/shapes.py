@@ -7,6 +7,7 @@ from functools import partial
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from pgplugins.core.problem import Expectation, Parameters, Problem
 from pgplugins.testing.problems.families import bend, number
@@ -63,9 +64,10 @@ def _batched_normal() -> Problem:
 def _shared_normal() -> Problem:
     """Batch elements that share their parameters, which the cost depends on as well."""
 
-    def law(p: Parameters) -> dist.Normal:
+    def law(p: Parameters) -> Distribution:
         loc, scale = p["loc"].unsqueeze(-1), p["scale"].unsqueeze(-1)
-        return dist.Normal(loc, scale).expand((*p["loc"].shape, 3))
+        made: Distribution = dist.Normal(loc, scale).expand((*p["loc"].shape, 3))
+        return made
 
     def cost(x: Tensor, p: Parameters) -> Tensor:
         shift = torch.tensor([-0.4, 0.1, 0.5]).to(x)
@@ -85,9 +87,7 @@ def _one_hot() -> Problem:
     def cost(x: Tensor, p: Parameters) -> Tensor:
         return (x * p["reward"]).sum(-1)
 
-    objective = Expectation(
-        lambda p: dist.OneHotCategorical(logits=p["logits"]), cost
-    )
+    objective = Expectation(lambda p: dist.OneHotCategorical(logits=p["logits"]), cost)
     corners = torch.eye(3, dtype=torch.float64)
     return Problem(
         "one_hot_categorical",
@@ -194,9 +194,12 @@ def _wide_normal() -> Problem:
     """A vector of many elements, all with the same parameters by design."""
     width = 200
 
-    def law(p: Parameters) -> dist.Distribution:
+    def law(p: Parameters) -> Distribution:
         loc, scale = p["loc"].unsqueeze(-1), p["scale"].unsqueeze(-1)
-        return dist.Normal(loc, scale).expand((*p["loc"].shape, width)).to_event(1)
+        made: Distribution = (
+            dist.Normal(loc, scale).expand((*p["loc"].shape, width)).to_event(1)
+        )
+        return made
 
     def cost(x: Tensor, p: Parameters) -> Tensor:
         # Centred: with a mean cost the score's noise would drown its signal.
