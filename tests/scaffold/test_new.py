@@ -26,7 +26,7 @@ def new(*arguments):
 
 
 def install(package, to):
-    """Lay out what an installer would: the modules, and what pyproject.toml declares."""
+    """Lay out what an installer would write, from what pyproject.toml declares."""
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
     info = to / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_its_tests_tell_a_wrong_estimator(made, tmp_path):
 
 
 def test_it_is_a_plugin_in_any_process(made, tmp_path):
-    directory, _, path = made
+    path = made[-1]
     code = (
         "import pgplugins as pg; from pgplugins.plugins import owner_of; "
         "print(pg.estimator('two_point').traits.order, owner_of('two_point'))"
@@ -182,7 +182,8 @@ def test_without_output_it_is_named_after_the_package(tmp_path, monkeypatch):
 def test_a_name_that_cannot_be_is_refused_with_one_that_can(tmp_path, written, instead):
     refused = new(written, "--output", tmp_path / "package")
     assert refused.exit_code == 2
-    assert re.search(rf"[Ww]rite (an|one|such|as|other|,| )*{instead}\.", refused.stderr)
+    sentence = rf"[Ww]rite (an|one|such|as|other|,| )*{instead}\."
+    assert re.search(sentence, refused.stderr)
     assert not (tmp_path / "package").exists()
     assert new(instead, "--output", tmp_path / "package").exit_code == 0
 

@@ -68,9 +68,11 @@ def test_every_stratum_gets_one_row(rows: int) -> None:
         draw = Stratified(rows).draw(law)
         assert draw.weight is None
         assert draw.value.dtype == dtype
-        strata = (law.base_dist.cdf(draw.value) * rows).floor().sort(0).values
-        want = torch.arange(rows, dtype=dtype).reshape(-1, 1, 1)
-        assert torch.equal(strata, want.expand_as(strata))
+        places = (law.base_dist.cdf(draw.value) * rows).sort(0).values
+        start = torch.arange(rows, dtype=dtype).reshape(-1, 1, 1)
+        # Rounding may move what lies at the edge of a stratum.
+        assert (places > start - 1e-4).all()
+        assert (places < start + 1 + 1e-4).all()
 
 
 def test_numbers_have_orders_of_their_own() -> None:
