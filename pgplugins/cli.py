@@ -34,6 +34,11 @@ COMMANDS: Final = {
     "list": LazyCommand(
         "pgplugins.plugins.command", "list_", "List estimators and plugins."
     ),
+    "new": LazyCommand(
+        "pgplugins.scaffold.command",
+        "new",
+        "Write an installable plugin package with an estimator called NAME.",
+    ),
 }
 
 

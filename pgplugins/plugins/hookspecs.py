@@ -1,8 +1,21 @@
 """Writing a plugin: a new estimator as a package of its own.
 
-A plugin is an installed package that names a module in the entry-point group
-``pgplugins``. The module marks the functions that pgplugins may call, its *hooks*, with
-``pgplugins.hookimpl``. Two files are enough. The first is ``pyproject.toml``:
+``pgplugins new`` writes one that works, with an estimator to edit and tests that prove
+it right (:mod:`pgplugins.testing`):
+
+.. code-block:: bash
+
+    pgplugins new centred        # writes the folder pgplugins-centred
+    cd pgplugins-centred
+    python -m pip install -e '.[test]'
+    python -m pytest
+
+``examples/pgplugins-example`` in the repository is such a package, finished by hand.
+
+What is in it? A plugin is an installed package that names a module in the entry-point
+group ``pgplugins``. The module marks the functions that pgplugins may call, its
+*hooks*, with ``pgplugins.hookimpl``. Two files are enough. The first is
+``pyproject.toml``:
 
 .. code-block:: toml
 
