@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pgplugins.core.draw import Draw
-from pgplugins.core.fit import describe, element
+from pgplugins.core.parts import describe, element
 from pgplugins.core.problem import Expectation, Problem
 from pgplugins.functional import expectation
 from pgplugins.testing.evidence import CheckFailed
