@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.fit import element, misfit
+from pgplugins.core.fit import misfit
+from pgplugins.core.parts import element
 from pgplugins.core.problem import (
     Expectation,
     Parameters,

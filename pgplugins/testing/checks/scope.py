@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch.distributions import Distribution
 
-from pgplugins.core.fit import describe, misfit
+from pgplugins.core.fit import misfit
+from pgplugins.core.parts import describe
 from pgplugins.errors import PgpluginsError
 from pgplugins.functional import expectation
 from pgplugins.testing.estimation import laws_of
