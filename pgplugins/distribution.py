@@ -13,6 +13,7 @@ from torch.distributions import Distribution, kl_divergence, register_kl
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.fit import require_fit
 from pgplugins.errors import EstimatorError, InputTypeError, ProgramError
+from pgplugins.families.faults import DELEGATES
 from pgplugins.plugins import estimator as make_estimator
 
 _ONE = torch.Size()
@@ -159,6 +160,9 @@ class WrappedDistribution(TorchDistribution):
     def __repr__(self) -> str:
         """Show what is wrapped, and in what."""
         return f"wrap({self.base_dist!r}, {self.estimator.name!r})"
+
+
+DELEGATES.add(WrappedDistribution.score_parts)
 
 
 def carried_estimator(dist: Distribution) -> Estimator | None:

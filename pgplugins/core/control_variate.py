@@ -18,6 +18,7 @@ from pgplugins.core.algebra import leave_one_out_mean, zero_valued
 from pgplugins.core.coordinates import coordinates
 from pgplugins.core.draw import Draw
 from pgplugins.core.own_parameters import OwnParameters, own_law
+from pgplugins.core.path import rsample
 from pgplugins.core.provenance import plain
 from pgplugins.core.quadratics import FullQuadratic, Guess, SeparableQuadratic
 from pgplugins.core.regression import PastRegression
@@ -71,7 +72,7 @@ class ControlVariate(nn.Module):
             law, held, own = own_law(dist)
         except EstimatorError:
             law, held, own = dist, None, None  # its parameters cannot be told apart
-        sample = law.rsample()
+        sample = rsample(law)
         extra = Attached(sample, own)
         return Draw.of_row(law, sample.detach(), extra=extra, held_dist=held)
 

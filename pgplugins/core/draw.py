@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.algebra import first_score_term, score_term
+from pgplugins.core.path import density
 
 
 @dataclass
@@ -100,9 +101,9 @@ class Draw:
             # returned and hand back the path that led to it (pytorch#59822).
             if self.rows == 1:
                 # Parameters without a dimension for rows then need no expansion.
-                self._log_prob = self.dist.log_prob(self.row.detach()).unsqueeze(0)
+                self._log_prob = density(self.dist, self.row.detach()).unsqueeze(0)
             else:
-                self._log_prob = self.dist.log_prob(self.value.detach())
+                self._log_prob = density(self.dist, self.value.detach())
         return self._log_prob
 
     def score_term(self, cost: Tensor) -> Tensor:

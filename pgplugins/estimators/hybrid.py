@@ -13,10 +13,11 @@ from torch.distributions import Distribution
 from pgplugins.core.control_variate import Attached, ControlVariate
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
-from pgplugins.core.fit import describe
 from pgplugins.core.numbers import positive_integer, within
 from pgplugins.core.own_parameters import OwnParameters, own_law
 from pgplugins.core.parameters import parameters_of, with_parameters
+from pgplugins.core.parts import describe
+from pgplugins.core.path import rsample
 from pgplugins.core.path_guard import PathGuard
 from pgplugins.core.regression import PastRegression
 from pgplugins.errors import DiscontinuousCostWarning, EstimatorError
@@ -98,7 +99,7 @@ class Hybrid(Estimator):
                 self.control = ControlVariate().to(self.told.device)
             return self.control.draw(dist)
         law, held, own = own_law(dist)
-        return Draw.of_row(law, law.rsample(), extra=own, held_dist=held)
+        return Draw.of_row(law, rsample(law), extra=own, held_dist=held)
 
     def _tell(self, dist: Distribution) -> None:
         if self.told:
@@ -141,7 +142,8 @@ class Hybrid(Estimator):
             if beta is None or beta.shape != fits:
                 return gradient
             explained = (columns @ beta.to(columns)).transpose(0, 1)
-            return gradient - total * explained.reshape(gradient.shape)
+            correction = total * explained.reshape(gradient.shape)
+            return gradient - correction.to(gradient.dtype)
 
         own.correct(correct)
         if f.dim() == own.probe.dim():
