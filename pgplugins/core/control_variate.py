@@ -27,6 +27,25 @@ from pgplugins.errors import EstimatorError
 _FULL = 12  # coordinates up to which all products are used
 
 
+class _Step(NamedTuple):
+    """What the current draw was corrected by."""
+
+    u: Tensor
+    guess: Guess | None
+    rest: Tensor
+    others: Tensor | None
+    score: Tensor | None
+
+
+@dataclass
+class Attached:
+    """The sample with its path, and the parameters that it is a path of."""
+
+    sample: Tensor
+    own: OwnParameters | None
+    step: _Step | None = None
+
+
 class ControlVariate(nn.Module):
     """Draws held values, and corrects the score function by a quadratic's path.
 
@@ -54,7 +73,7 @@ class ControlVariate(nn.Module):
         except EstimatorError:
             law, held, own = dist, None, None  # its parameters cannot be told apart
         sample = rsample(law)
-        extra = _Attached(sample, own)
+        extra = Attached(sample, own)
         return Draw.of_row(law, sample.detach(), extra=extra, held_dist=held)
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
@@ -62,7 +81,7 @@ class ControlVariate(nn.Module):
 
         ``None`` if nothing is differentiated for.
         """
-        extra: _Attached = draw.extra
+        extra: Attached = draw.extra
         u = coordinates(draw.held_dist or draw.dist, plain(extra.sample))
         if not u.requires_grad:
             return None
@@ -86,13 +105,14 @@ class ControlVariate(nn.Module):
             known = self.noise.coefficients()
             if known is not None and known.shape[1] == score.shape[-1]:
                 explained = score @ known[0].to(score)
-                term = term - zero_valued((plain(extra.own.flat) * explained).sum(-1))
+                flat = plain(extra.own.flat)
+                term = term - zero_valued((flat * explained).sum(-1))
         extra.step = _Step(u, guess, rest, others, score)
         return term
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Learn from the costs that the control has just been used on."""
-        extra: _Attached = draw.extra
+        extra: Attached = draw.extra
         step = extra.step
         if step is None:
             return
@@ -105,46 +125,17 @@ class ControlVariate(nn.Module):
             by_row = None if others is None else _rows(others, batch)
             self.separable.update(u, _rows(f, batch), by_row)
             return
-        flat, score = plain(extra.own.flat), step.score
-        count = score.shape[-1]
-        score = score.reshape(-1, count)
+        own, count = extra.own, step.score.shape[-1]
+        score = step.score.reshape(-1, count)
         if step.guess is not None:
-            (slope,) = torch.autograd.grad(
-                step.guess.value.sum(), flat, retain_graph=True
-            )
-            gradient = _rows(step.rest, batch).unsqueeze(-1) * score
-            gradient = gradient + slope.reshape(-1, count)
+            slope = own.gradient(step.guess.value).reshape(-1, count)
+            gradient = _rows(step.rest, batch).unsqueeze(-1) * score + slope
             self.noise.update(score.unsqueeze(0), gradient.unsqueeze(0))
-        path = torch.stack(
-            [
-                torch.autograd.grad(part.sum(), flat, retain_graph=True)[0]
-                for part in step.u.unbind(-1)
-            ],
-            -2,
-        )
+        path = torch.stack([own.gradient(part) for part in step.u.unbind(-1)], -2)
         by_row = None if step.others is None else _rows(step.others, batch)
         self.full.update(
             u, path.reshape(-1, size, count), score, _rows(f, batch), by_row
         )
-
-
-class _Step(NamedTuple):
-    """What the current draw was corrected by."""
-
-    u: Tensor
-    guess: Guess | None
-    rest: Tensor
-    others: Tensor | None
-    score: Tensor | None
-
-
-@dataclass
-class _Attached:
-    """The sample with its path, and the parameters that it is a path of."""
-
-    sample: Tensor
-    own: OwnParameters | None
-    step: _Step | None = None
 
 
 def _others_mean(cost: Tensor, draw: Draw) -> Tensor | None:

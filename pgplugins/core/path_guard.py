@@ -37,6 +37,7 @@ class PathGuard(nn.Module):
     broken: Tensor
     suspect: Tensor
     weights: Tensor
+    rows: Tensor
     filled: Tensor
     waiting: Tensor | None
     sums: Tensor | None
@@ -47,8 +48,9 @@ class PathGuard(nn.Module):
         self.register_buffer("broken", torch.tensor(False))
         # The parameter that is suspected (-1: none), its direction, the calls left.
         self.register_buffer("suspect", torch.tensor([-1.0, 0.0, 0.0]))
-        # Sum of the calls' weights, of their squares, and number of rows.
-        self.register_buffer("weights", torch.zeros(3, dtype=torch.float64))
+        # Sum of the calls' weights, and of their squares.
+        self.register_buffer("weights", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("rows", torch.tensor(0))
         self.register_buffer("filled", torch.tensor(0))
         self.register_buffer("waiting", None)
         self.register_buffer("sums", None)
@@ -65,7 +67,7 @@ class PathGuard(nn.Module):
             self.sums = sums.new_zeros(6, sums.shape[1], dtype=torch.float64)
             self.filled.zero_()
             self._search()
-        self.weights[2].add_(rows)
+        self.rows.add_(rows)
         filled = int(self.filled)
         self.waiting[filled] = sums
         self.filled.fill_((filled + 1) % _TOGETHER)
@@ -78,7 +80,7 @@ class PathGuard(nn.Module):
         if len(calls) == 0:
             return
         score, difference = calls.unbind(1)
-        weight, square, rows = self.weights.tolist()
+        weight, square = self.weights.tolist()
         keep = 1.0 if weight < _HORIZON else (1 - 1 / _HORIZON) ** _TOGETHER
         self.sums[:2].mul_(keep).add_(calls.sum(0))
         squares = [score * score, score * difference, difference * difference]
@@ -86,9 +88,9 @@ class PathGuard(nn.Module):
         rest = difference - self._share() * score
         self.sums[5] = torch.maximum(keep * self.sums[5], rest.abs().amax(0))
         weight, square = keep * weight + len(calls), keep**2 * square + len(calls)
-        self.weights = self.weights.new_tensor([weight, square, rows])
+        self.weights = self.weights.new_tensor([weight, square])
         count = weight**2 / square
-        if count >= _FEWEST_CALLS and rows >= _FEWEST_ROWS:
+        if count >= _FEWEST_CALLS and self.rows >= _FEWEST_ROWS:
             self._judge(count)
 
     def _judge(self, count: float) -> None:
@@ -127,7 +129,8 @@ class PathGuard(nn.Module):
     def _search(self) -> None:
         """Start afresh, without a suspicion."""
         self.suspect = torch.tensor([-1.0, 0.0, 0.0]).to(self.suspect)
-        self.weights = torch.zeros_like(self.weights)
+        self.weights.zero_()
+        self.rows.zero_()
         if self.sums is not None:
             self.sums.zero_()
 

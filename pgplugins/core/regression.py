@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 _LEAST_ROWS = 1000  # what the averages remember however few columns there are
 _FEWEST_ROWS = 50  # what they have to know before coefficients are fitted
+_SHARE = 0.2  # of what is known: rows that are worth new coefficients
 _SIZED = ("waiting", "mean", "second", "solved")
 
 
@@ -25,7 +26,7 @@ class PastRegression(nn.Module):
 
     The averages weigh all past rows alike until they remember ``horizon`` rows per
     column, and a thousand at least; from then on they forget exponentially. Rows wait
-    until there are enough to matter, one per column and a tenth of what is known,
+    until there are enough to matter, one per column and a fifth of what is known,
     and are then taken in together (with many groups, which hold little each, as soon as
     there is one per column): the coefficients in use may have seen less than the whole
     past, never the current draw.
@@ -80,11 +81,11 @@ class PastRegression(nn.Module):
         ):
             self._forget()  # other parameters are varied than before
         if self.waiting is None:
-            room = q if groups > 1 else max(q, math.ceil(0.1 * self._remembered(q)))
+            room = q if groups > 1 else max(q, math.ceil(_SHARE * self._remembered(q)))
             self.waiting = rows.new_zeros(groups, room, width, dtype=torch.float64)
         before = int(self.filled)
         filled = before + count
-        wanted = q if groups > 1 else max(q, 0.1 * float(self.weight))
+        wanted = q if groups > 1 else max(q, _SHARE * float(self.weight))
         if filled < wanted:
             self.waiting[:, before:filled] = rows
             self.filled.fill_(filled)

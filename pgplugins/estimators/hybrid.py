@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import zero_valued
-from pgplugins.core.control_variate import ControlVariate
+from pgplugins.core.control_variate import Attached, ControlVariate
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive_integer, within
@@ -69,7 +69,8 @@ class Hybrid(Estimator):
         self.max_parameters = max_parameters
         self.past = PastRegression(horizon, ridge=0.01)
         self.guard = PathGuard()
-        self.control = ControlVariate()
+        # Made when it is needed: objectives look at all parts of an estimator.
+        self.control: ControlVariate | None = None
         self.register_buffer("told", torch.tensor(False))
 
     @property
@@ -94,6 +95,8 @@ class Hybrid(Estimator):
         """Draw one row from a copy of ``dist`` that has its own parameters per row."""
         if self.guard.broken:
             self._tell(dist)
+            if self.control is None:
+                self.control = ControlVariate().to(self.told.device)
             return self.control.draw(dist)
         law, held, own = own_law(dist)
         return Draw.of_row(law, rsample(law), extra=own, held_dist=held)
@@ -114,25 +117,19 @@ class Hybrid(Estimator):
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return a zero that makes ``backward`` correct the path, ``batch_shape``."""
-        own = draw.extra
-        if not (own is None or isinstance(own, OwnParameters)):
+        if isinstance(draw.extra, Attached):
+            assert self.control is not None
             return self.control.gradient_term(draw, cost)
-        if own is None or not own.flat.requires_grad:
+        own: OwnParameters | None = draw.extra
+        if own is None or not own.probe.requires_grad:
             return None
-        flat = own.flat
         score = own.score(draw)
-        f = cost[0].detach()
+        f = cost.detach().squeeze(0)
         beta = self.past.coefficients()
-        seen: list[Tensor] = []
+        weights: list[Tensor] = []
 
-        def note_weight(weight: Tensor) -> Tensor:
-            seen.append(weight.detach())
-            return torch.zeros_like(weight)
-
-        def correct(gradient: Tensor) -> Tensor | None:
-            if not seen:
-                return None
-            weight = seen.pop()
+        def correct(gradient: Tensor, weight: Tensor) -> Tensor:
+            weight = weights.pop() if weights else weight
             rows, total = self._rows(gradient.detach(), score, f, weight)
             q = 2 * rows.shape[-1] // 3
             columns = rows[..., :q]
@@ -143,21 +140,23 @@ class Hybrid(Estimator):
             self.guard.update(sums.t() if wide else sums.view(2, -1), rows.shape[1])
             fits = (len(rows), q, rows.shape[-1] - q)
             if beta is None or beta.shape != fits:
-                return None
+                return gradient
             explained = (columns @ beta.to(columns)).transpose(0, 1)
             correction = total * explained.reshape(gradient.shape)
             return gradient - correction.to(gradient.dtype)
 
-        # It depends on ``flat``, so its own gradient, which is the weight of every
-        # element in the loss, is known before the gradient of ``flat`` is complete.
-        probe = zero_valued(flat[..., 0]).expand(f.shape)
-        probe.register_hook(note_weight)
-        flat.register_hook(correct)
+        own.correct(correct)
+        if f.dim() == own.probe.dim():
+            return own.probe
+        # Rows of other sites: each has a weight of its own.
+        probe = own.probe.expand(f.shape)
+        probe.register_hook(weights.append)
         return probe
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Learn, where the cost jumps; elsewhere ``backward`` does."""
-        if not (draw.extra is None or isinstance(draw.extra, OwnParameters)):
+        if isinstance(draw.extra, Attached):
+            assert self.control is not None
             self.control.update(draw, cost)
 
     def _rows(
@@ -165,18 +164,25 @@ class Hybrid(Estimator):
     ) -> tuple[Tensor, Tensor]:
         """Return scores, differences and paths by group, and the elements' weights."""
         rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
-        total, mixed = weight, weight * f
-        if rows_of_others:
-            total, mixed = total.sum(rows_of_others), mixed.sum(rows_of_others)
-        total = total.unsqueeze(-1)
+        total = weight.sum(rows_of_others) if rows_of_others else weight
         # An element that counts for nothing, behind a mask, has nothing to teach.
-        inverse = torch.where(total == 0, 0.0, 1 / total)
+        inverse = total.reciprocal().nan_to_num(posinf=0.0, neginf=0.0)
+        if rows_of_others:
+            f = (weight * f).sum(rows_of_others) * inverse
+        total, inverse = total.unsqueeze(-1), inverse.unsqueeze(-1)
         path = gradient * inverse
-        difference = (mixed.unsqueeze(-1) * inverse) * score - path
         score = score * (total * inverse)
+        difference = f.unsqueeze(-1) * score - path
         size = score.shape[-1]
         if size <= self.max_parameters:
             joined = torch.cat([score, difference, path], -1)
             return joined.reshape(1, -1, 3 * size), total
         joined = torch.stack([score, difference, path], -1)
         return joined.reshape(-1, size, 3).transpose(0, 1), total
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
+    ) -> None:
+        there = any(key.startswith(prefix + "control.") for key in state_dict)
+        self.control = ControlVariate().to(self.told.device) if there else None
+        super()._load_from_state_dict(dict(state_dict), prefix, *args)
