@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgplugins.core.algebra import leave_one_out_mean, zero_valued
+from pgplugins.core.algebra import leave_one_out_mean
 from pgplugins.core.draw import Draw
 from pgplugins.core.numbers import within
 from pgplugins.core.parameters import parameters_of
@@ -28,18 +28,13 @@ class Baseline(nn.Module, ABC):
     def guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the guess, broadcastable to ``cost``; ``None`` stands for zero.
 
+        A guess with a gradient is trained on its squared error.
+
         Args:
             draw: The draw, one row.
             cost: Shape ``(1, *batch_shape)`` (with further dimensions before the batch,
                 if there are rows of other sites), not detached.
         """
-
-    def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
-        """Return a zero-valued term that trains the guess's own parameters, if any.
-
-        Its shape is that of ``cost``.
-        """
-        return None
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Learn from the costs, rows first, after the guess was used."""
@@ -155,14 +150,11 @@ class Neural(Baseline):
         self.network = network
 
     def guess(self, draw: Draw, cost: Tensor) -> Tensor:
-        """Return the network's guess, detached, shape ``batch_shape``."""
-        return self._trained(draw, cost).detach()
+        """Return the network's guess, shape ``batch_shape``.
 
-    def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor:
-        """Return the zero-valued squared error, shape of ``cost``."""
-        return zero_valued((cost.detach() - self._trained(draw, cost)) ** 2)
-
-    def _trained(self, draw: Draw, cost: Tensor) -> Tensor:
+        Raises:
+            ShapeError: The network does not return one guess per batch element.
+        """
         batch = len(draw.dist.batch_shape)
         features = torch.cat(
             [p.detach().flatten(batch) for p in _with_event(draw, batch)], -1
