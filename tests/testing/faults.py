@@ -482,6 +482,29 @@ class DetachedPath(Path):
         return super().draw(dist)
 
 
+class LearnsOnTheWay(Path):
+    """A control variate, fitted in ``backward`` just before it is used there."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("slope", torch.zeros(()))
+
+    def draw(self, dist):
+        drawn = super().draw(dist)
+        if drawn.value.requires_grad:
+            noise = ((drawn.value - dist.loc) / dist.scale).detach()
+            drawn.value.register_hook(lambda g: self.corrected(g, noise**2 - 1))
+        return drawn
+
+    def corrected(self, gradient, column):
+        found = (gradient * column).mean().to(self.slope)
+        self.slope = 0.9 * self.slope + 0.1 * found
+        return gradient - self.slope * column
+
+    def refusal(self, dist):
+        return None if type(dist).__name__ in ("Normal", "Bell") else "only Normals"
+
+
 class TwiceCounted(Path):
     """The path and the score."""
 
@@ -686,6 +709,7 @@ CAUGHT_BY = {
     Moody: "laws_are_served_alike",
     RefusalRaises: "refusals_are_errors",
     BadCopies: "copies_continue_alike",
+    LearnsOnTheWay: "only_the_past_is_learned_from",
     AllOrNothing: "some_parameters_constant",
     WrongInSingle: "single_precision",
     SecondTime: "particles_one_by_one",
