@@ -133,6 +133,7 @@ def _result(
     start = time.perf_counter()
     status: Status
     try:
+        subject.ledger.resolution = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             remark = check.run(subject, seed)
@@ -141,7 +142,7 @@ def _result(
     except Exception as error:
         status, detail = "failed", f"{type(error).__name__}: {error}"
     else:
-        status, detail = "passed", remark or ""
+        status, detail = "passed", _found(remark, subject.ledger.resolution)
     if check.name in expected:
         reason = expected[check.name]
         if status == "failed":
@@ -151,8 +152,21 @@ def _result(
             status = "stale"
             detail = "it was expected to fail and passed; take it out"
     return Result(
-        check.name, status, check.summary, detail, time.perf_counter() - start
+        check.name,
+        status,
+        check.summary,
+        detail,
+        time.perf_counter() - start,
+        subject.ledger.resolution,
     )
+
+
+def _found(remark: str | None, resolution: float | None) -> str:
+    """Say what a check that passed has to say, and what it would have seen."""
+    if resolution is None:
+        return remark or ""
+    seen = f"would see {100 * resolution:.0f}%" if resolution > 1e-6 else "exact"
+    return f"{remark}; {seen}" if remark else seen
 
 
 def _message(estimator: str, result: Result) -> str:

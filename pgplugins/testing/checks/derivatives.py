@@ -27,7 +27,7 @@ def _cases(subject: Subject) -> list[Problem]:
     when=lambda subject: subject.traits.unbiased and subject.traits.order == "any",
     over=_cases,
 )
-def hessian(subject: Subject, case: Problem) -> str | None:
+def hessian(subject: Subject, case: Problem) -> str:
     """Second derivatives of the estimate have the exact mean."""
     start = subject.estimation(case, subject.fewest)
     names = case.coordinates
@@ -35,8 +35,11 @@ def hessian(subject: Subject, case: Problem) -> str | None:
     labels = [f"{a}, {b}" for a in names for b in names]
     what = f"the second derivative on {case.name!r}"
     remark = exactly(lambda: start.copy().hessian(), truth, labels, what)
-    if remark is not None and case.name not in _JOINED:
-        require_mean(start.hessians, truth, PROGRAM_SIZES, labels, what, subject.ledger)
+    if remark is None:
+        return "exact"
+    if case.name in _JOINED:
+        return "not compared: it has no replicates to sample"
+    require_mean(start.hessians, truth, PROGRAM_SIZES, labels, what, subject.ledger)
     return remark
 
 

@@ -59,7 +59,7 @@ def single_precision(subject: Subject) -> None:
                 require_mean(
                     estimation.replicates,
                     estimation.replicated_truth,
-                    sizes_for(problem)[:2],
+                    sizes_for(problem),
                     estimation.replicated_labels,
                     f"the estimate on {problem.name!r} in {parameters}",
                     subject.ledger,
