@@ -13,7 +13,7 @@ from pgplugins.plugins import estimator as make_estimator
 from pgplugins.plugins.suggestion import did_you_mean
 from pgplugins.testing import checks as _checks  # noqa: F401  registers them
 from pgplugins.testing.evidence import CheckFailed
-from pgplugins.testing.registry import Check, checks_for
+from pgplugins.testing.registry import Check, checks_for, omissions_for
 from pgplugins.testing.report import Report, Result, Status
 from pgplugins.testing.subject import Subject
 
@@ -93,7 +93,13 @@ def _results(
 
 def _report(subject: Subject, results: list[Result]) -> Report:
     ledger = subject.ledger
-    return Report(subject.name, tuple(results), ledger.comparisons, ledger.false_alarms)
+    return Report(
+        subject.name,
+        tuple(results),
+        tuple(omissions_for(subject)),
+        ledger.comparisons,
+        ledger.false_alarms,
+    )
 
 
 def reasons(expected_failures: ExpectedFailures) -> dict[str, str]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pgplugins.testing.evidence import SEEN
+from pgplugins.testing.registry import Omission
 
 Status = Literal["passed", "failed", "expected failure", "stale"]
 
@@ -45,12 +46,14 @@ class Report:
     Args:
         estimator: Its name.
         results: One per check, in the order in which they ran.
+        omissions: The checks that do not apply, and why.
         comparisons: How many numbers were compared with exact ones by sampling.
         false_failures: Bound on the probability that a right estimator fails any.
     """
 
     estimator: str
     results: tuple[Result, ...]
+    omissions: tuple[Omission, ...]
     comparisons: int
     false_failures: float
 
@@ -89,6 +92,8 @@ class Report:
             table.add_column(heading, overflow="fold")
         for result in self.results:
             table.add_row(result.check, result.status, result.detail)
+        for omission in self.omissions:
+            table.add_row(omission.check, "not run", omission.reason)
         return table
 
     def __str__(self) -> str:

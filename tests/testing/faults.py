@@ -4,7 +4,7 @@ import dataclasses
 import random
 
 import torch
-from torch.distributions import Bernoulli, Independent, Normal
+from torch.distributions import Bernoulli, Gamma, Independent, Normal
 
 import pgplugins as pg
 
@@ -128,7 +128,14 @@ class MovingAverage(Score):
         self.mean = 0.9 * self.mean + 0.1 * cost.detach().mean().to(self.mean)
 
 
-RIGHT = [Score, Path, Sum, WeakDerivative, Disarm, MovingAverage]
+class ScoreOfGammas(Score):
+    """Right: serves one family, which no script can tell."""
+
+    def refusal(self, dist):
+        return None if isinstance(dist, Gamma) else "only Gammas"
+
+
+RIGHT = [Score, Path, Sum, WeakDerivative, Disarm, MovingAverage, ScoreOfGammas]
 
 
 class SmallScale(Score):
@@ -658,6 +665,14 @@ class OnlyTriples(Score):
         return draw.score_term(cost)[0]
 
 
+class WrongInPrograms(ScoreOfGammas):
+    """Right where there is one draw."""
+
+    def gradient_term(self, draw, cost):
+        term = super().gradient_term(draw, cost)
+        return term if self.site is None else 0.7 * term
+
+
 # What has to catch each fault; others may as well.
 CAUGHT_BY = {
     SmallScale: "small_batches",
@@ -714,6 +729,7 @@ CAUGHT_BY = {
     WrongInSingle: "single_precision",
     SecondTime: "particles_one_by_one",
     OnlyTriples: "side_by_side",
+    WrongInPrograms: "composition",
 }
 # NumPy's generator is moved, and the rows' dtype is not kept, by these as well.
 ALSO = {

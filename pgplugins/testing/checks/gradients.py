@@ -11,7 +11,7 @@ from torch import Tensor
 from pgplugins.core.problem import Expectation, Problem, Program, Variational
 from pgplugins.testing.estimation import Estimation, in_replicates, laws_of
 from pgplugins.testing.evidence import look, require_mean
-from pgplugins.testing.registry import check
+from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Subject
 
 _ELEMENTS = 3_200_000  # numbers drawn at once, at most
@@ -29,10 +29,7 @@ def sizes_for(problem: Problem) -> list[int]:
     return [max(200, min(size, _ELEMENTS // numbers)) for size in _SIZES]
 
 
-@check(
-    when=lambda subject: subject.traits.unbiased,
-    over=lambda subject: subject.problems,
-)
+@check(unless=biased, over=lambda subject: subject.problems)
 def unbiased_gradient(subject: Subject, case: Problem) -> None:
     """Value and gradient have the exact mean, at first and after learning."""
     every = sizes_for(case)
@@ -64,10 +61,11 @@ def unbiased_gradient(subject: Subject, case: Problem) -> None:
     subject.ledger.resolution = resolution
 
 
-@check(
-    when=lambda subject: not subject.traits.unbiased,
-    over=lambda subject: subject.expectations,
-)
+def _unbiased(subject: Subject) -> str | None:
+    return "no bias is declared" if subject.traits.unbiased else None
+
+
+@check(unless=_unbiased, over=lambda subject: subject.expectations)
 def declared_bias(subject: Subject, case: Problem) -> str:
     """How far off a declared bias is; reported, not refused."""
     estimation = subject.estimation(case, subject.fewest)
@@ -83,7 +81,7 @@ def declared_bias(subject: Subject, case: Problem) -> str:
     )
 
 
-@check(when=lambda subject: subject.traits.unbiased, over=Subject.canonical)
+@check(unless=biased, over=Subject.canonical)
 def many_draws_of_one_law(subject: Subject, case: Problem) -> None:
     """Many draws side by side of a law without batch dimensions."""
     estimation = subject.estimation(case, 256)
@@ -97,7 +95,7 @@ def many_draws_of_one_law(subject: Subject, case: Problem) -> None:
     )
 
 
-@check(when=lambda subject: subject.traits.unbiased)
+@check(unless=biased)
 def some_parameters_constant(subject: Subject) -> None:
     """Right for each parameter when it alone is differentiated for."""
     for problem in subject.canonical():
@@ -124,7 +122,11 @@ def _variational(subject: Subject) -> Sequence[Problem]:
     return [p for p in subject.problems if isinstance(p.objective, Variational)]
 
 
-@check(when=lambda subject: subject.traits.unbiased, over=_variational)
+@check(
+    unless=biased,
+    over=_variational,
+    none="it serves no site of a variational problem",
+)
 def costs_without_gradient(subject: Subject, case: Problem) -> None:
     """``loss_and_grads``, which hands out costs without a gradient where it may."""
     objective = case.objective
@@ -158,10 +160,13 @@ def _programs(subject: Subject) -> Sequence[Problem]:
     return [p for p in subject.problems if isinstance(p.objective, Program)]
 
 
-@check(
-    when=lambda subject: subject.traits.unbiased and subject.fewest == 1,
-    over=_programs,
-)
+def _not_one_by_one(subject: Subject) -> str | None:
+    if subject.fewest > 1:
+        return f"it needs {subject.fewest} draws side by side"
+    return biased(subject)
+
+
+@check(unless=_not_one_by_one, over=_programs, none="it serves no site of a program")
 def particles_one_by_one(subject: Subject, case: Problem) -> None:
     """Particles that are run one after another, and the state that they share."""
     estimation = subject.estimation(case, 2, vectorized=False)

@@ -12,7 +12,7 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.problem import Expectation, Parameters, Problem
 from pgplugins.testing.estimation import Estimation
 from pgplugins.testing.evidence import CheckFailed
-from pgplugins.testing.registry import check
+from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Subject
 
 _LESSONS = 6  # estimates before the state is copied
@@ -87,7 +87,7 @@ def batch_sizes_may_change(subject: Subject) -> None:
                 ) from error
 
 
-@check(when=lambda subject: subject.traits.unbiased)
+@check(unless=biased)
 def only_the_past_is_learned_from(subject: Subject) -> None:
     """An estimate does not depend on what other elements' draws cost meanwhile."""
     for problem in subject.canonical():
