@@ -14,8 +14,8 @@ from pgplugins.testing.evidence import look, require_mean
 from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Subject
 
-_ELEMENTS = 3_200_000  # numbers drawn at once, at most
 _SIZES = (4_000, 32_000, 300_000)
+_NUMBERS = (800_000, 1_200_000, 3_200_000)  # drawn at once, at most, in each look
 PROGRAM_SIZES = (1_000, 6_000, 300_000)
 _LESSON = 2_000
 
@@ -26,7 +26,10 @@ def sizes_for(problem: Problem) -> list[int]:
         return list(PROGRAM_SIZES)
     law = laws_of(problem)[0]
     numbers = law.batch_shape.numel() * law.event_shape.numel()
-    return [max(200, min(size, _ELEMENTS // numbers)) for size in _SIZES]
+    return [
+        max(200, min(size, most // numbers))
+        for size, most in zip(_SIZES, _NUMBERS, strict=True)
+    ]
 
 
 @check(unless=biased, over=lambda subject: subject.problems)
