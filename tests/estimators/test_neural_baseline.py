@@ -55,6 +55,21 @@ def test_the_network_gets_the_gradient_of_its_squared_error():
     torch.testing.assert_close(got, want)
 
 
+def test_the_network_is_asked_once_where_particles_share_their_parameters():
+    asked = []
+
+    class Asked(nn.Linear):
+        def forward(self, features):
+            asked.append(tuple(features.shape))
+            return super().forward(features)
+
+    estimator = neural(Asked(2, 1).double())
+    estimate(estimator, law(), 1, num_samples=6)
+    own = Normal(torch.rand(6, 3).double(), 0.5)
+    estimator.gradient_term(estimator.draw(own), torch.zeros(1, 6, 3).double())
+    assert asked == [(1, 3, 2), (6, 3, 2)]
+
+
 def test_the_training_term_is_zero_in_value():
     with_net = estimate(neural(network()), law(), 1, num_samples=5)
     without = estimate(neural(None), law(), 1, num_samples=5)
