@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgplugins.core.algebra import leave_one_out_mean, zero_valued
+from pgplugins.core.algebra import leave_one_out_mean
 from pgplugins.core.draw import Draw
 from pgplugins.core.numbers import within
 from pgplugins.core.parameters import parameters_of
@@ -28,18 +28,13 @@ class Baseline(nn.Module, ABC):
     def guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the guess, broadcastable to ``cost``; ``None`` stands for zero.
 
+        A guess with a gradient is trained on its squared error.
+
         Args:
             draw: The draw, one row.
             cost: Shape ``(1, *batch_shape)`` (with further dimensions before the batch,
                 if there are rows of other sites), not detached.
         """
-
-    def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
-        """Return a zero-valued term that trains the guess's own parameters, if any.
-
-        Its shape is that of ``cost``.
-        """
-        return None
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Learn from the costs, rows first, after the guess was used."""
@@ -145,8 +140,10 @@ class Neural(Baseline):
 
     Args:
         network: Maps ``(*batch_shape, features)`` to ``(*batch_shape, 1)``, where the
-            features are the site's parameters, flattened and joined. ``None`` makes one
-            with a hidden layer of 32 units when the first draw shows the size.
+            features are the site's parameters, flattened and joined. It is asked once
+            for particles that share their parameters: ``batch_shape`` is one there.
+            ``None`` makes one with a hidden layer of 32 units when the first draw shows
+            the size.
     """
 
     def __init__(self, network: nn.Module | None = None) -> None:
@@ -155,18 +152,14 @@ class Neural(Baseline):
         self.network = network
 
     def guess(self, draw: Draw, cost: Tensor) -> Tensor:
-        """Return the network's guess, detached, shape ``batch_shape``."""
-        return self._trained(draw, cost).detach()
+        """Return the network's guess, of size one where parameters are expanded.
 
-    def fitting_term(self, draw: Draw, cost: Tensor) -> Tensor:
-        """Return the zero-valued squared error, shape of ``cost``."""
-        return zero_valued((cost.detach() - self._trained(draw, cost)) ** 2)
-
-    def _trained(self, draw: Draw, cost: Tensor) -> Tensor:
+        Raises:
+            ShapeError: The network does not return one guess per batch element.
+        """
         batch = len(draw.dist.batch_shape)
-        features = torch.cat(
-            [p.detach().flatten(batch) for p in _with_event(draw, batch)], -1
-        ).to(cost)
+        values = [p.detach().flatten(batch) for p in _with_event(draw, batch)]
+        features = torch.cat(_once(values, batch), -1).to(cost)
         if self.network is None:
             self.network = _network(features.shape[-1]).to(cost)
         guess: Tensor = self.network(features)
@@ -196,3 +189,11 @@ def _network(features: int) -> nn.Module:
 def _with_event(draw: Draw, batch: int) -> list[Tensor]:
     values = parameters_of(draw.dist).values()
     return [p.unsqueeze(-1) if p.dim() == batch else p for p in values]
+
+
+def _once(values: list[Tensor], batch: int) -> list[Tensor]:
+    """Take one element along batch dimensions that all values are expanded along."""
+    for dim in range(batch):
+        if all(v.stride(dim) == 0 for v in values):
+            values = [v.narrow(dim, 0, 1) for v in values]
+    return values

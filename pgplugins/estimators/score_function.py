@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pgplugins.core.algebra import zero_valued
 from pgplugins.core.baselines import (
     Baseline,
     Given,
@@ -74,9 +75,12 @@ class ScoreFunction(Estimator):
         if baseline is None:
             return draw.score_term(cost).squeeze(0)
         guess = baseline.guess(draw, cost)
-        term = draw.score_term(cost if guess is None else cost - guess)
-        fitting = baseline.fitting_term(draw, cost)
-        return (term if fitting is None else term + fitting).squeeze(0)
+        if guess is None:
+            return draw.score_term(cost).squeeze(0)
+        term = draw.score_term(cost - guess.detach())
+        if guess.requires_grad:
+            term = term + zero_valued((cost.detach() - guess) ** 2)
+        return term.squeeze(0)
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Let the baseline learn from the costs that it has just been used on."""

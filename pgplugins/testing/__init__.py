@@ -7,11 +7,12 @@ check, and ``problems`` holds what estimators are proven on.
 from pgplugins.testing import problems
 from pgplugins.testing.conformance import check_estimator, run_checks
 from pgplugins.testing.parametrize import parametrize_with_checks
-from pgplugins.testing.registry import Check
+from pgplugins.testing.registry import Check, Omission
 from pgplugins.testing.report import Report, Result
 
 __all__ = [
     "Check",
+    "Omission",
     "Report",
     "Result",
     "check_estimator",

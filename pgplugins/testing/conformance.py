@@ -13,7 +13,7 @@ from pgplugins.plugins import estimator as make_estimator
 from pgplugins.plugins.suggestion import did_you_mean
 from pgplugins.testing import checks as _checks  # noqa: F401  registers them
 from pgplugins.testing.evidence import CheckFailed
-from pgplugins.testing.registry import Check, checks_for
+from pgplugins.testing.registry import Check, checks_for, omissions_for
 from pgplugins.testing.report import Report, Result, Status
 from pgplugins.testing.subject import Subject
 
@@ -93,7 +93,13 @@ def _results(
 
 def _report(subject: Subject, results: list[Result]) -> Report:
     ledger = subject.ledger
-    return Report(subject.name, tuple(results), ledger.comparisons, ledger.false_alarms)
+    return Report(
+        subject.name,
+        tuple(results),
+        tuple(omissions_for(subject)),
+        ledger.comparisons,
+        ledger.false_alarms,
+    )
 
 
 def reasons(expected_failures: ExpectedFailures) -> dict[str, str]:
@@ -133,6 +139,7 @@ def _result(
     start = time.perf_counter()
     status: Status
     try:
+        subject.ledger.resolution = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             remark = check.run(subject, seed)
@@ -141,7 +148,7 @@ def _result(
     except Exception as error:
         status, detail = "failed", f"{type(error).__name__}: {error}"
     else:
-        status, detail = "passed", remark or ""
+        status, detail = "passed", _found(remark, subject.ledger.resolution)
     if check.name in expected:
         reason = expected[check.name]
         if status == "failed":
@@ -151,8 +158,21 @@ def _result(
             status = "stale"
             detail = "it was expected to fail and passed; take it out"
     return Result(
-        check.name, status, check.summary, detail, time.perf_counter() - start
+        check.name,
+        status,
+        check.summary,
+        detail,
+        time.perf_counter() - start,
+        subject.ledger.resolution,
     )
+
+
+def _found(remark: str | None, resolution: float | None) -> str:
+    """Say what a check that passed has to say, and what it would have seen."""
+    if resolution is None:
+        return remark or ""
+    seen = f"would see {100 * resolution:.0f}%" if resolution > 1e-6 else "exact"
+    return f"{remark}; {seen}" if remark else seen
 
 
 def _message(estimator: str, result: Result) -> str:

@@ -21,6 +21,8 @@ LIMIT: Final = NormalDist().inv_cdf(1 - FALSE_ALARM / 2)
 SEEN: Final = 0.1
 """The relative error that sampling goes on for until it would be seen."""
 _POWER: Final = 2.0  # standard errors beyond the limit: seen with probability 0.98
+_MARGIN: Final = 1.3  # more samples than a look says are needed, which is noisy
+_FURTHEST: Final = 1000.0  # that a look may be from clear
 
 
 class CheckFailed(AssertionError):
@@ -34,13 +36,15 @@ class Ledger:
     Args:
         comparisons: How many numbers were compared with their exact values by sampling.
         largest: The largest deviation, as a share of the allowed one.
-        resolution: The largest relative error that one of the gradients could have had
-            unseen, over all checks.
+        deviations: All of them, in standard errors.
+        resolution: The relative error that the check at hand would have seen in every
+            mean that it has sampled; ``None`` while it has sampled none.
     """
 
     comparisons: int = 0
     largest: float = 0.0
     deviations: list[float] = field(default_factory=list)
+    resolution: float | None = None
 
     @property
     def false_alarms(self) -> float:
@@ -62,6 +66,11 @@ class Verdict:
     def clear(self) -> bool:
         """Whether an error of a tenth would have been seen."""
         return self.resolution <= SEEN
+
+    def needed(self, size: int) -> int:
+        """How many samples would have been enough, going by the ``size`` there were."""
+        short = min(self.resolution / SEEN, _FURTHEST)
+        return math.ceil(_MARGIN * size * short**2)
 
 
 def look(samples: Tensor, exact: Tensor, ledger: Ledger | None = None) -> Verdict:
@@ -124,12 +133,13 @@ def require_mean(
 ) -> Verdict:
     """Sample until the mean is seen to be right or wrong, in a few growing looks.
 
-    Every look has samples of its own; the first that is clear ends the test.
+    Every look has samples of its own, no more than the one before says are needed; the
+    first that is clear ends the test.
 
     Args:
         draw: Returns that many independent samples, ``(size, coordinates)``.
         exact: Their exact mean.
-        sizes: How many samples each look takes.
+        sizes: How many samples each look takes at most.
         names: Of the coordinates, for the message.
         what: What is estimated, for the message.
         ledger: Where the comparisons are counted.
@@ -138,7 +148,9 @@ def require_mean(
         CheckFailed: The mean is not the exact value.
     """
     verdict: Verdict | None = None
-    for size in sizes:
+    size = sizes[0]
+    for most in sizes:
+        size = most if verdict is None else min(most, verdict.needed(size))
         samples = draw(size)
         if samples.shape[1:] != exact.shape:
             raise CheckFailed(
@@ -151,6 +163,7 @@ def require_mean(
         if verdict.clear:
             break
     assert verdict is not None
+    ledger.resolution = max(ledger.resolution or 0.0, verdict.resolution)
     return verdict
 
 

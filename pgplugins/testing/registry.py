@@ -51,10 +51,24 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Omission:
+    """A check that does not apply to an estimator.
+
+    Args:
+        check: The check's name.
+        reason: Why it does not apply.
+    """
+
+    check: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class _Entry:
     body: Body
-    when: Callable[[Subject], bool]
+    unless: Callable[[Subject], str | None]
     over: Callable[[Subject], Sequence[Named]] | None
+    none: str
 
 
 _entries: list[_Entry] = []
@@ -62,18 +76,20 @@ _entries: list[_Entry] = []
 
 def check(
     *,
-    when: Callable[[Subject], bool] = lambda subject: True,
+    unless: Callable[[Subject], str | None] = lambda subject: None,
     over: Callable[[Subject], Sequence[Named]] | None = None,
+    none: str = "it serves no problem of this kind",
 ) -> Callable[[Body], Body]:
     """Register a function as a check.
 
     Args:
-        when: Whether it applies.
+        unless: Why it does not apply to an estimator; ``None`` if it does.
         over: The cases that it is run for, one by one; by default it is run once.
+        none: Why it is not run where there is no case.
     """
 
     def add(body: Body) -> Body:
-        _entries.append(_Entry(body, when, over))
+        _entries.append(_Entry(body, unless, over, none))
         return body
 
     return add
@@ -84,26 +100,40 @@ def summaries() -> dict[str, str]:
     return {entry.body.__name__: _summary(entry.body) for entry in _entries}
 
 
+def biased(subject: Subject) -> str | None:
+    """Say that a bias is declared, if one is."""
+    return None if subject.traits.unbiased else "a bias is declared"
+
+
 def checks_for(subject: Subject) -> list[Check]:
     """Return the checks that apply to an estimator, in the order in which they run."""
+    return [found for found in _sorted(subject) if isinstance(found, Check)]
+
+
+def omissions_for(subject: Subject) -> list[Omission]:
+    """Return the checks that do not apply, and why."""
+    return [found for found in _sorted(subject) if isinstance(found, Omission)]
+
+
+def _sorted(subject: Subject) -> list[Check | Omission]:
+    found: list[Check | Omission] = []
     with _clean_room(0):
-        return _applicable(subject)
-
-
-def _applicable(subject: Subject) -> list[Check]:
-    found: list[Check] = []
-    for entry in _entries:
-        if not entry.when(subject):
-            continue
-        name, summary = entry.body.__name__, _summary(entry.body)
-        if entry.over is None:
-            found.append(Check(name, summary, entry.body))
-            continue
-        found += [
-            Check(f"{name}[{case.name}]", summary, partial(entry.body, case=case))
-            for case in entry.over(subject)
-        ]
+        for entry in _entries:
+            found += _of_entry(entry, subject)
     return found
+
+
+def _of_entry(entry: _Entry, subject: Subject) -> Sequence[Check | Omission]:
+    name, summary = entry.body.__name__, _summary(entry.body)
+    reason = entry.unless(subject)
+    if reason is not None:
+        return [Omission(name, reason)]
+    if entry.over is None:
+        return [Check(name, summary, entry.body)]
+    return [
+        Check(f"{name}[{case.name}]", summary, partial(entry.body, case=case))
+        for case in entry.over(subject)
+    ] or [Omission(name, entry.none)]
 
 
 def _summary(body: Body) -> str:

@@ -10,6 +10,9 @@ from rich.box import ROUNDED, Box
 from rich.console import Console
 from rich.table import Table
 
+from pgplugins.testing.evidence import SEEN
+from pgplugins.testing.registry import Omission
+
 Status = Literal["passed", "failed", "expected failure", "stale"]
 
 
@@ -24,6 +27,8 @@ class Result:
         summary: What the check proves.
         detail: What was found.
         seconds: How long it took.
+        resolution: The relative error of a gradient that its sampling would have seen;
+            ``None`` if it compares none, or exactly.
     """
 
     check: str
@@ -31,6 +36,7 @@ class Result:
     summary: str
     detail: str
     seconds: float
+    resolution: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,14 @@ class Report:
     Args:
         estimator: Its name.
         results: One per check, in the order in which they ran.
+        omissions: The checks that do not apply, and why.
         comparisons: How many numbers were compared with exact ones by sampling.
         false_failures: Bound on the probability that a right estimator fails any.
     """
 
     estimator: str
     results: tuple[Result, ...]
+    omissions: tuple[Omission, ...]
     comparisons: int
     false_failures: float
 
@@ -55,13 +63,22 @@ class Report:
         return [r for r in self.results if r.status in ("failed", "stale")]
 
     @property
+    def resolution(self) -> float:
+        """The relative error that every check would have seen; zero if none sampled."""
+        return max((r.resolution for r in self.results if r.resolution), default=0.0)
+
+    @property
     def passed(self) -> bool:
         """Whether nothing failed that was not expected to."""
         return not self.failures
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data, for JSON."""
-        return {**asdict(self), "passed": self.passed}
+        return {
+            **asdict(self),
+            "passed": self.passed,
+            "resolution": self.resolution,
+        }
 
     def table(self, box: Box | None = ROUNDED) -> Table:
         """Return a table for rich; ``str(report)`` gives plain text."""
@@ -75,6 +92,8 @@ class Report:
             table.add_column(heading, overflow="fold")
         for result in self.results:
             table.add_row(result.check, result.status, result.detail)
+        for omission in self.omissions:
+            table.add_row(omission.check, "not run", omission.reason)
         return table
 
     def __str__(self) -> str:
@@ -89,6 +108,13 @@ class Report:
         count = len(self.failures)
         outcome = f"{count} failed" if count else "passed"
         return (
-            f"{outcome}, {len(self.results)} checks in {seconds:.1f} s; false failures "
-            f"below {self.false_failures:.1g}"
+            f"{outcome}, {len(self.results)} checks in {seconds:.1f} s; would see "
+            f"{self._seen()}; false failures below {self.false_failures:.1g}"
         )
+
+    def _seen(self) -> str:
+        coarse = sum((r.resolution or 0.0) > SEEN for r in self.results)
+        tenth = f"an error of {100 * SEEN:.0f}%"
+        if not coarse:
+            return tenth
+        return f"{tenth}, or {100 * self.resolution:.0f}% in {coarse} of them"

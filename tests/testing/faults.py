@@ -4,7 +4,7 @@ import dataclasses
 import random
 
 import torch
-from torch.distributions import Bernoulli, Independent, Normal
+from torch.distributions import Bernoulli, Gamma, Independent, Normal
 
 import pgplugins as pg
 
@@ -128,7 +128,14 @@ class MovingAverage(Score):
         self.mean = 0.9 * self.mean + 0.1 * cost.detach().mean().to(self.mean)
 
 
-RIGHT = [Score, Path, Sum, WeakDerivative, Disarm, MovingAverage]
+class ScoreOfGammas(Score):
+    """Right: serves one family, which no script can tell."""
+
+    def refusal(self, dist):
+        return None if isinstance(dist, Gamma) else "only Gammas"
+
+
+RIGHT = [Score, Path, Sum, WeakDerivative, Disarm, MovingAverage, ScoreOfGammas]
 
 
 class SmallScale(Score):
@@ -482,6 +489,29 @@ class DetachedPath(Path):
         return super().draw(dist)
 
 
+class LearnsOnTheWay(Path):
+    """A control variate, fitted in ``backward`` just before it is used there."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("slope", torch.zeros(()))
+
+    def draw(self, dist):
+        drawn = super().draw(dist)
+        if drawn.value.requires_grad:
+            noise = ((drawn.value - dist.loc) / dist.scale).detach()
+            drawn.value.register_hook(lambda g: self.corrected(g, noise**2 - 1))
+        return drawn
+
+    def corrected(self, gradient, column):
+        found = (gradient * column).mean().to(self.slope)
+        self.slope = 0.9 * self.slope + 0.1 * found
+        return gradient - self.slope * column
+
+    def refusal(self, dist):
+        return None if type(dist).__name__ in ("Normal", "Bell") else "only Normals"
+
+
 class TwiceCounted(Path):
     """The path and the score."""
 
@@ -635,6 +665,14 @@ class OnlyTriples(Score):
         return draw.score_term(cost)[0]
 
 
+class WrongInPrograms(ScoreOfGammas):
+    """Right where there is one draw."""
+
+    def gradient_term(self, draw, cost):
+        term = super().gradient_term(draw, cost)
+        return term if self.site is None else 0.7 * term
+
+
 # What has to catch each fault; others may as well.
 CAUGHT_BY = {
     SmallScale: "small_batches",
@@ -686,10 +724,12 @@ CAUGHT_BY = {
     Moody: "laws_are_served_alike",
     RefusalRaises: "refusals_are_errors",
     BadCopies: "copies_continue_alike",
+    LearnsOnTheWay: "only_the_past_is_learned_from",
     AllOrNothing: "some_parameters_constant",
     WrongInSingle: "single_precision",
     SecondTime: "particles_one_by_one",
     OnlyTriples: "side_by_side",
+    WrongInPrograms: "composition",
 }
 # NumPy's generator is moved, and the rows' dtype is not kept, by these as well.
 ALSO = {

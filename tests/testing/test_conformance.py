@@ -10,7 +10,14 @@ import torch
 
 import pgplugins as pg
 from pgplugins.testing import run_checks
-from tests.testing.faults import HiddenState, MovingAverage, Sum, WrongRowCount
+from pgplugins.testing.registry import summaries
+from tests.testing.faults import (
+    HiddenState,
+    MovingAverage,
+    ScoreOfGammas,
+    Sum,
+    WrongRowCount,
+)
 
 CONFIGURED = {
     "leave_one_out": lambda: pg.estimator("score_function", baseline="leave_one_out"),
@@ -106,6 +113,36 @@ def test_the_report_is_a_table():
     plain = report.to_dict()
     assert plain["passed"] is False
     assert plain["comparisons"] > 0
+
+
+def test_what_was_not_checked_is_reported_with_the_reason():
+    report = run_checks(ScoreOfGammas())
+    reasons = {omission.check: omission.reason for omission in report.omissions}
+    assert "whose draws a script tells" in reasons["small_batches"]
+    assert reasons["hessian"] == "traits.order is 1"
+    run = {result.check.split("[")[0] for result in report.results}
+    assert run | set(reasons) == set(summaries())
+    assert not run & set(reasons)
+    (line,) = [li for li in str(report).splitlines() if li.startswith("small_batches ")]
+    assert "not run" in line
+    assert {"check": "hessian", "reason": "traits.order is 1"} in report.to_dict()[
+        "omissions"
+    ]
+
+
+def test_the_report_says_what_sampling_would_have_seen():
+    report = run_checks(ScoreOfGammas())
+    seen = {r.check: r.resolution for r in report.results}
+    assert seen["terms_are_zero"] is None
+    assert 0 < seen["unbiased_gradient[gamma]"] <= 0.1
+    assert report.resolution == max(s for s in seen.values() if s is not None)
+    coarse = sum(s > 0.1 for s in seen.values() if s is not None)
+    words = f"would see an error of 10%, or {100 * report.resolution:.0f}% in {coarse} "
+    assert words in " ".join(str(report).split())
+    (found,) = [r for r in report.results if r.check == "unbiased_gradient[gamma]"]
+    assert found.detail == f"would see {100 * found.resolution:.0f}%"
+    told = [r for r in run_checks(Sum()).results if "small_batches" in r.check]
+    assert {(r.detail, r.resolution) for r in told} == {("exact", None)}
 
 
 def test_plugins_problems_are_used(monkeypatch):

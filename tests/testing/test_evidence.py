@@ -66,11 +66,15 @@ def test_looks_go_on_until_a_tenth_would_be_seen():
         return 1 + samples(size, seed=size)
 
     truth = torch.ones(3, dtype=torch.float64)
-    verdict = require_mean(draw, truth, (100, 10_000, 10**6), "abc", "it", ledger)
-    assert asked == [100, 10_000]
+    verdict = require_mean(draw, truth, (100, 5000, 10**6), "abc", "it", ledger)
+    # Of mean and spread one: (LIMIT + 2) / sqrt(n) is a tenth for n = 5,970.
+    assert asked[:2] == [100, 5000]
+    assert len(asked) == 3
+    assert 6000 < asked[2] < 10_000
     assert verdict.clear
-    assert ledger.comparisons == 6
-    assert ledger.false_alarms == 6 * FALSE_ALARM
+    assert ledger.resolution == verdict.resolution
+    assert ledger.comparisons == 9
+    assert ledger.false_alarms == 9 * FALSE_ALARM
 
 
 def test_a_failure_says_what_was_found():

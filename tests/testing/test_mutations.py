@@ -6,7 +6,12 @@ import pytest
 
 import pgplugins as pg
 from pgplugins.core import baselines
+from pgplugins.core.own_parameters import OwnParameters
+from pgplugins.estimators.hybrid import Hybrid
 from pgplugins.plugins import estimator_class
+from pgplugins.testing.evidence import CheckFailed
+from pgplugins.testing.registry import checks_for
+from pgplugins.testing.subject import Subject
 
 EDITS = [
     (
@@ -14,18 +19,16 @@ EDITS = [
         "Draw.of_row(dist, sample(dist))",
         "Draw.of_row(dist, dist.rsample() if dist.has_rsample else dist.sample())",
     ),
-    ("score_function", "else cost - guess", "else guess"),
+    ("score_function", "cost - guess.detach()", "guess.detach()"),
     (
         "score_function",
-        "term = draw.score_term(cost if",
-        "term = 0.99 * draw.score_term(cost if",
+        "term = draw.score_term(cost -",
+        "term = 0.99 * draw.score_term(cost -",
     ),
     ("reparameterized", "rsample(dist))", "rsample(dist) + 0.01)"),
     ("reparameterized", "rsample(dist))", "rsample(dist).detach())"),
     ("enumerate", "draw.log_prob.exp()", "draw.log_prob.exp().detach()"),
     ("enumerate", "draw.log_prob.exp()", "(1.001 * draw.log_prob).exp()"),
-    ("hybrid", "f.unsqueeze(-1) * score - path", "f.unsqueeze(-1) * score"),
-    ("hybrid", "score = own.score(draw)", "score = own.score(draw).abs()"),
 ]
 
 
@@ -65,3 +68,47 @@ def test_a_moving_average_that_has_seen_the_cost_is_caught(monkeypatch):
         pg.testing.check_estimator(
             pg.estimator("score_function", baseline="moving_average")
         )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda score: score.abs(),  # the columns have a mean
+        lambda score: 0.5 * score,  # the differences of score and path have one
+    ],
+)
+def test_columns_of_another_mean_than_zero_are_caught(monkeypatch, wrong):
+    score = OwnParameters.score
+    monkeypatch.setattr(OwnParameters, "score", lambda *given: wrong(score(*given)))
+    with pytest.raises(AssertionError, match="failed for estimator"):
+        pg.testing.check_estimator("hybrid")
+
+
+def test_coefficients_that_have_seen_the_current_rows_are_caught(monkeypatch):
+    install, read, kept = OwnParameters.correct, Hybrid.gradient_term, []
+
+    def keep(self, correction):
+        kept.append(correction)
+        install(self, correction)
+
+    def gradient_term(self, draw, cost):
+        term = read(self, draw, cost)
+        learn = kept[-1]
+
+        def late(gradient, weight):
+            learn(gradient, weight)
+            read(self, draw, cost)
+            return kept[-1](gradient, weight)
+
+        install(draw.extra, late)
+        return term
+
+    subject = Subject(Hybrid())
+    (check,) = [
+        c for c in checks_for(subject) if c.name == "only_the_past_is_learned_from"
+    ]
+    check.run(subject, 0)
+    monkeypatch.setattr(OwnParameters, "correct", keep)
+    monkeypatch.setattr(Hybrid, "gradient_term", gradient_term)
+    with pytest.raises(CheckFailed, match="learned from the current draws"):
+        check.run(subject, 0)

@@ -184,10 +184,10 @@ def test_the_wide_problem_is_the_narrow_ones_limit():
     problem = PROBLEMS["wide_normal"]
     loc, scale = problem.parameters["loc"], problem.parameters["scale"]
     points = real_line(1.5, 20_001)
-    law = dist.Normal(loc, scale / 200**0.5)
+    law = dist.Normal(loc, scale / 140**0.5)
     mass = points.weights * law.log_prob(points.values).exp()
-    sine = (mass * 4 * points.values.sin()).sum()
-    assert_close(problem.value(), sine + loc**2 + scale**2 - 3)
+    sine = (mass * points.values.sin()).sum()
+    assert_close(problem.value(), sine + 2 * (loc**2 + scale**2) - 2.6)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,12 @@ from pgplugins.core.parts import describe, element
 from pgplugins.core.problem import Expectation, Problem
 from pgplugins.functional import expectation
 from pgplugins.testing.evidence import CheckFailed
-from pgplugins.testing.registry import check
+from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Sitting, Subject
+
+
+def _not_pathwise(subject: Subject) -> str | None:
+    return None if subject.traits.pathwise else "traits.pathwise is not declared"
 
 
 def _sittings(subject: Subject, rounds: int = 2) -> Iterator[tuple[Sitting, str]]:
@@ -54,11 +58,9 @@ def draws_have_their_shape(subject: Subject) -> None:
             )
 
 
-@check()
+@check(unless=biased)
 def draws_lie_in_the_support(subject: Subject) -> None:
     """Rows that count lie in the support, unless a bias is declared."""
-    if not subject.traits.unbiased:
-        return
     for sitting, where in _sittings(subject):
         support: Any = sitting.base.support
         inside = support.check(sitting.draw.value)
@@ -161,7 +163,7 @@ def terms_have_the_batch_shape(subject: Subject) -> None:
                 )
 
 
-@check(when=lambda subject: subject.traits.pathwise)
+@check(unless=_not_pathwise)
 def paths_need_no_term(subject: Subject) -> None:
     """A pathwise estimator attaches its one row and returns no term."""
     for sitting, where in _sittings(subject):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pgplugins.core.problem import Problem
-from pgplugins.testing.checks.composition import BELL, COIN, two_sites
 from pgplugins.testing.checks.exact import exactly
 from pgplugins.testing.checks.gradients import PROGRAM_SIZES
 from pgplugins.testing.estimation import laws_of
 from pgplugins.testing.evidence import require_mean
+from pgplugins.testing.problems.pairs import BELL, COIN, two_sites
 from pgplugins.testing.problems.scripted import joined_costs, scripted
-from pgplugins.testing.registry import check
+from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Subject
 
 
@@ -23,11 +23,18 @@ def _cases(subject: Subject) -> list[Problem]:
     return [p for p in problems if all(subject.serves(law) for law in laws_of(p))]
 
 
+def _first_order(subject: Subject) -> str | None:
+    if subject.traits.order != "any":
+        return f"traits.order is {subject.traits.order}"
+    return biased(subject)
+
+
 @check(
-    when=lambda subject: subject.traits.unbiased and subject.traits.order == "any",
+    unless=_first_order,
     over=_cases,
+    none="it serves no coin, die or Normal, whose second derivatives are known",
 )
-def hessian(subject: Subject, case: Problem) -> str | None:
+def hessian(subject: Subject, case: Problem) -> str:
     """Second derivatives of the estimate have the exact mean."""
     start = subject.estimation(case, subject.fewest)
     names = case.coordinates
@@ -35,8 +42,11 @@ def hessian(subject: Subject, case: Problem) -> str | None:
     labels = [f"{a}, {b}" for a in names for b in names]
     what = f"the second derivative on {case.name!r}"
     remark = exactly(lambda: start.copy().hessian(), truth, labels, what)
-    if remark is not None and case.name not in _JOINED:
-        require_mean(start.hessians, truth, PROGRAM_SIZES, labels, what, subject.ledger)
+    if remark is None:
+        return "exact"
+    if case.name in _JOINED:
+        return "not compared: it has no replicates to sample"
+    require_mean(start.hessians, truth, PROGRAM_SIZES, labels, what, subject.ledger)
     return remark
 
 

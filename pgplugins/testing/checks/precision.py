@@ -10,7 +10,7 @@ import torch
 from pgplugins.testing.checks.gradients import sizes_for
 from pgplugins.testing.estimation import Estimation
 from pgplugins.testing.evidence import CheckFailed, require_mean
-from pgplugins.testing.registry import check
+from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Sitting, Subject
 
 _PRECISIONS = [
@@ -47,7 +47,7 @@ def dtypes_are_kept(subject: Subject) -> None:
                     )
 
 
-@check(when=lambda subject: subject.traits.unbiased)
+@check(unless=biased)
 def single_precision(subject: Subject) -> None:
     """Unbiased in single precision as well, with either default."""
     for problem in subject.canonical():
@@ -59,7 +59,7 @@ def single_precision(subject: Subject) -> None:
                 require_mean(
                     estimation.replicates,
                     estimation.replicated_truth,
-                    sizes_for(problem)[:2],
+                    sizes_for(problem),
                     estimation.replicated_labels,
                     f"the estimate on {problem.name!r} in {parameters}",
                     subject.ledger,

@@ -10,7 +10,7 @@ import torch
 
 from pgplugins.core.problem import Problem
 from pgplugins.testing.evidence import CheckFailed, look
-from pgplugins.testing.registry import check
+from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Sitting, Subject
 
 
@@ -65,7 +65,12 @@ def other_generators_are_left_alone(subject: Subject) -> None:
             )
 
 
-@check(when=lambda subject: subject.traits.cost_evaluations != "support")
+def _enumerates(subject: Subject) -> str | None:
+    rows = subject.traits.cost_evaluations
+    return "its rows are the support" if rows == "support" else None
+
+
+@check(unless=_enumerates)
 def draws_are_fresh(subject: Subject) -> None:
     """Every draw is new: it moves torch's generator on, and never sets it."""
     for problem in subject.canonical():
@@ -83,7 +88,7 @@ def draws_are_fresh(subject: Subject) -> None:
             )
 
 
-@check(when=lambda subject: subject.traits.unbiased)
+@check(unless=biased)
 def particles_are_independent(subject: Subject) -> None:
     """Draws side by side, and batch elements, do not know one another."""
     for problem in subject.expectations:
@@ -114,12 +119,15 @@ def _require_uncorrelated(subject: Subject, problem: Problem) -> None:
             )
 
 
-@check(
-    when=lambda subject: (
-        subject.traits.independent_rows
-        and subject.traits.cost_evaluations not in (1, "support")
-    )
-)
+def _no_independent_rows(subject: Subject) -> str | None:
+    if subject.traits.cost_evaluations == 1:
+        return "it draws one row"
+    if not subject.traits.independent_rows:
+        return "its rows are declared to depend on one another"
+    return _enumerates(subject)
+
+
+@check(unless=_no_independent_rows)
 def rows_are_independent(subject: Subject) -> None:
     """Rows that are declared independent are uncorrelated."""
     for problem in subject.canonical():

@@ -58,12 +58,16 @@ def _require_refused(
     raise CheckFailed(f"{describe(law)} was refused ({reason}) and yet drawn from")
 
 
-@check(
-    when=lambda subject: (
-        not subject.traits.needs & {"log_prob", "enumerate_support"}
-        and subject.serves(Opaque(torch.zeros(()), torch.ones(())))
-    )
-)
+def _needs_a_density(subject: Subject) -> str | None:
+    told = subject.traits.needs & {"log_prob", "enumerate_support"}
+    if told:
+        return f"traits.needs names {min(told)!r}"
+    if not subject.serves(Opaque(torch.zeros(()), torch.ones(()))):
+        return "it refuses the Normal that hides its density"
+    return None
+
+
+@check(unless=_needs_a_density)
 def needs_name_the_density(subject: Subject) -> None:
     """Without ``"log_prob"`` among its needs it works where there is no density."""
     loc = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import torch
+from torch import Tensor
 
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.problem import Problem
+from pgplugins.core.problem import Expectation, Parameters, Problem
 from pgplugins.testing.estimation import Estimation
 from pgplugins.testing.evidence import CheckFailed
-from pgplugins.testing.registry import check
+from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Subject
 
 _LESSONS = 6  # estimates before the state is copied
+_SIDE_BY_SIDE = 40  # elements, whose costs are all learned from
+_ESTIMATES = 12  # in a row, since what was learned may be put to use now and then
+_LOUDER = 3.0  # what the last element's cost is multiplied by
 
 
 def _learned(subject: Subject, problem: Problem) -> Estimator:
@@ -80,3 +85,48 @@ def batch_sizes_may_change(subject: Subject) -> None:
                     f"on {problem.name!r} it fails once the batch size changes to "
                     f"{size} with {particles} draws: {type(error).__name__}: {error}"
                 ) from error
+
+
+@check(unless=biased)
+def only_the_past_is_learned_from(subject: Subject) -> None:
+    """An estimate does not depend on what other elements' draws cost meanwhile."""
+    for problem in subject.canonical():
+        estimator = subject.fresh()
+        for number in range(_ESTIMATES):
+            twin = copy.deepcopy(estimator)
+            found = _others(problem, estimator, subject.fewest, number)
+            again = _others(_louder(problem), twin, subject.fewest, number)
+            if not torch.allclose(found, again, rtol=1e-9, atol=1e-9):
+                element, i = divmod(int((found - again).abs().argmax()), found.shape[1])
+                label = ["the value", *problem.coordinates][i]
+                raise CheckFailed(
+                    f"estimate {number + 1} on {problem.name!r} for {label!r} is "
+                    f"{float(found[element, i]):.6g}, and "
+                    f"{float(again[element, i]):.6g} where the draw of another batch "
+                    "element costs more: it has learned from the current draws. Read "
+                    "the state in gradient_term, and before anything is learned, in "
+                    "backward hooks as well"
+                )
+
+
+def _others(
+    problem: Problem, estimator: Estimator, particles: int, seed: int
+) -> Tensor:
+    """Return the estimates of all elements but the last, from the same draws."""
+    torch.manual_seed(seed)
+    return Estimation(problem, estimator, particles).replicates(_SIDE_BY_SIDE)[:-1]
+
+
+def _louder(problem: Problem) -> Problem:
+    """Return the problem with higher costs for the last of the elements."""
+    objective = problem.objective
+    assert isinstance(objective, Expectation)
+
+    def cost(x: Tensor, p: Parameters) -> Tensor:
+        costs = objective.cost(x, p)  # (samples, elements, *batch)
+        factor = torch.ones_like(costs)
+        factor[:, -1] = _LOUDER
+        return factor * costs
+
+    louder = dataclasses.replace(objective, cost=cost)
+    return dataclasses.replace(problem, objective=louder)

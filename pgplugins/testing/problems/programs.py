@@ -200,7 +200,7 @@ def _vine() -> Problem:
         x = pyro.sample("x", dist.Normal(p["loc"], p["scale"]))
         b = pyro.sample("b", dist.Bernoulli(logits=p["slope"] * x - 0.2))
         y = pyro.sample("y", dist.Normal(p["effect"] * b + 0.5 * x, 0.7))
-        cost("first", x.tanh() * (b - 0.8))
+        cost("first", x.tanh() * (b - 0.8 + x.tanh()))
         cost("last", (y - 0.5).tanh() + 0.5 * b)
 
     def expected(p: Parameters) -> Tensor:
@@ -214,7 +214,8 @@ def _vine() -> Problem:
         for b, q in ((0.0, 1 - q1), (1.0, q1)):
             y = (p["effect"] * b + 0.5 * x).unsqueeze(-1) + 0.7 * z
             last = (mass * (y - 0.5).tanh()).sum(-1) + 0.5 * b
-            total = total + (mass * q * (x.tanh() * (b - 0.8) + last)).sum()
+            first = x.tanh() * (b - 0.8 + x.tanh())
+            total = total + (mass * q * (first + last)).sum()
         return total
 
     return Problem(

@@ -52,8 +52,8 @@ def _batched_normal() -> Problem:
     return Problem(
         "batched_normal",
         {
-            "loc": number(0.4, -0.5),
-            "scale": number(0.7, 1.1),
+            "loc": number(0.4, -0.1),
+            "scale": number(0.7, 0.6),
             "weight": number(1.5, -2.0),
         },
         objective,
@@ -146,16 +146,16 @@ def _multivariate_normal() -> Problem:
 
     def cost(x: Tensor, p: Parameters) -> Tensor:
         phase = (x * u.to(x)).sum(-1)
-        return 1.5 * phase.sin() + 1.5 * (phase - 0.5).cos()
+        return 1.5 * phase.sin() + 1.5 * (phase - 0.5).cos() - 0.5
 
     def expected(p: Parameters) -> Tensor:
         mean = (u * p["loc"]).sum(-1)
         spread = (_factor(p).mT @ u).square().sum(-1)
-        return (-0.5 * spread).exp() * 1.5 * (mean.sin() + (mean - 0.5).cos())
+        return (-0.5 * spread).exp() * 1.5 * (mean.sin() + (mean - 0.5).cos()) - 0.5
 
     return Problem(
         "multivariate_normal",
-        {"loc": number(0.5, 0.3), "diagonal": number(0.8, 0.7), "below": number(0.5)},
+        {"loc": number(0.3, 0.2), "diagonal": number(0.8, 0.9), "below": number(0.5)},
         Expectation(
             lambda p: dist.MultivariateNormal(p["loc"], scale_tril=_factor(p)), cost
         ),
@@ -192,7 +192,7 @@ def _dirichlet() -> Problem:
 
 def _wide_normal() -> Problem:
     """A vector of many elements, all with the same parameters by design."""
-    width = 200
+    width = 140
 
     def law(p: Parameters) -> Distribution:
         loc, scale = p["loc"].unsqueeze(-1), p["scale"].unsqueeze(-1)
@@ -203,12 +203,12 @@ def _wide_normal() -> Problem:
 
     def cost(x: Tensor, p: Parameters) -> Tensor:
         # Centred: with a mean cost the score's noise would drown its signal.
-        return 4 * x.mean(-1).sin() + x.square().mean(-1) - 3
+        return x.mean(-1).sin() + 2 * x.square().mean(-1) - 2.6
 
     def expected(p: Parameters) -> Tensor:
         damping = (-0.5 * p["scale"].square() / width).exp()
         square = p["loc"].square() + p["scale"].square()
-        return 4 * damping * p["loc"].sin() + square - 3
+        return damping * p["loc"].sin() + 2 * square - 2.6
 
     return Problem(
         "wide_normal",
