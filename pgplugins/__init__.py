@@ -5,6 +5,7 @@ The map of the package: every public name is re-exported here, nothing is define
 
 from importlib.metadata import version as _version
 
+from pgplugins import families
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.diagnostics.comparison import compare
@@ -34,6 +35,7 @@ __all__ = [
     "cost",
     "estimator",
     "expectation",
+    "families",
     "hookimpl",
     "register",
     "surrogate",

@@ -7,6 +7,7 @@ from torch.distributions import Distribution, Independent
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.features import FEATURES
 from pgplugins.errors import EstimatorError, ShapeError
 
 
@@ -54,6 +55,12 @@ def misfit(estimator: Estimator, dist: Distribution) -> str | None:
         return (
             f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
         )
+    for name, feature in FEATURES.items():
+        if name in needs and not feature.supports(dist):
+            return (
+                f"{describe(dist)} has no {name.replace('_', ' ')}; families that have "
+                f"one: {', '.join(feature.families())}"
+            )
     if "log_prob" in needs and _support_moves(dist):
         return (
             f"the support of {describe(dist)} depends on its parameters, so that its "

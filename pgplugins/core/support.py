@@ -1,0 +1,55 @@
+"""Finite supports, with the product space of what ``to_event`` has joined."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from pgplugins.errors import EstimatorError
+
+
+def support(dist: Distribution, max_points: int) -> Tensor:
+    """Return all points, shape ``(points, *ones for batch_shape, *event_shape)``.
+
+    Raises:
+        EstimatorError: There are more than ``max_points`` points, or no finite support.
+
+    Example:
+        >>> from torch.distributions import Bernoulli
+        >>> support(Independent(Bernoulli(torch.zeros(2)), 1), 100).tolist()
+        [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    """
+    reason = too_large(dist, max_points)
+    if reason is not None:
+        raise EstimatorError(f'{reason}. Write estimator="score_function" instead.')
+    base, copies = _product(dist)
+    points = base.enumerate_support(expand=False)
+    one = points.reshape(points.shape[0], *base.event_shape)
+    grid = torch.cartesian_prod(*[torch.arange(one.shape[0])] * copies)
+    rows = one[grid.reshape(-1, copies).to(one.device)]
+    return rows.reshape(-1, *(1,) * len(dist.batch_shape), *dist.event_shape)
+
+
+def too_large(dist: Distribution, max_points: int) -> str | None:
+    """Say why the support cannot be enumerated; ``None`` if it can."""
+    base, copies = _product(dist)
+    try:
+        points = base.enumerate_support(expand=False).shape[0]
+    except NotImplementedError as error:
+        return f"{type(base).__name__} cannot be enumerated ({error})"
+    if points**copies > max_points:
+        return (
+            f"its support has {points}^{copies} = {points**copies} points, more "
+            f"than max_rows={max_points}"
+        )
+    return None
+
+
+def _product(dist: Distribution) -> tuple[Distribution, int]:
+    """Return the distribution of one element, and how many elements an event has."""
+    copies = 1
+    while isinstance(dist, Independent):
+        copies *= dist.event_shape[: dist.reinterpreted_batch_ndims].numel()
+        dist = dist.base_dist
+    return dist, copies
