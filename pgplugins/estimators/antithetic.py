@@ -17,9 +17,9 @@ from pgplugins.errors import EstimatorError
 class Antithetic(Estimator):
     """Pathwise, with the draw reflected at its centre as a second row.
 
-    For symmetric location-scale families. Whatever is odd about the centre cancels: on
-    a linear cost nothing is left of the variance, on a quadratic one half is (Hammersley
-    and Morton 1956).
+    For symmetric location-scale families. Whatever part of the gradient is odd about
+    the centre cancels: for a quadratic cost the gradient for the centre is exact
+    (Hammersley and Morton 1956).
 
     Example:
         >>> import torch

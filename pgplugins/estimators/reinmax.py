@@ -18,8 +18,8 @@ class Reinmax(Estimator):
     """A hard choice with a second-order gradient. Biased.
 
     Straight-through is a first-order approximation of the gradient; Heun's method makes
-    a second-order one of it, exact for quadratic costs at temperature 1 (Liu, Dong, Liu,
-    Yu and Gao 2023, algorithm 2).
+    a second-order one of it, exact for quadratic costs at temperature 1 (Liu, Dong,
+    Liu, Yu and Gao 2023, algorithm 2).
 
     Args:
         temperature: Above zero; 1 is the second-order method.

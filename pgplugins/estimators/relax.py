@@ -100,7 +100,7 @@ class Relax(Estimator):
         extra.estimate = None
 
     def _start(self, site: RelaxedSite) -> None:
-        """Size the network: it begins as zero, so the estimate as a plain score term."""
+        """Size the network; it begins as zero, the estimate as a plain score term."""
         inputs = site.own.shape[site.batch :].numel()
         # Fixed, so that the draws of a program do not depend on the estimator's size.
         generator = torch.Generator().manual_seed(0)

@@ -24,9 +24,9 @@ class UnorderedSet(Estimator):
     """``sum_s p(s) R(S, s) f(s)`` over a set S drawn without replacement.
 
     Every point is weighed by its probability of having been the first of the set,
-    whatever the order (Kool, van Hoof and Welling 2020, eq. 7), and its cost is compared
-    with what the others say of it (eq. 17). The set's probabilities take ``2^size``
-    steps.
+    whatever the order (Kool, van Hoof and Welling 2020, eq. 7), and its cost is
+    compared with what the others say of it (eq. 17). The set's probabilities take
+    ``2^size`` steps.
 
     Args:
         size: Number of points in the set, 2 to 10.
