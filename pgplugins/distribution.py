@@ -57,8 +57,8 @@ def wrap(dist: Distribution, estimator: str | Estimator) -> WrappedDistribution:
         )
     if "relaxation" in chosen.traits.needs:
         raise EstimatorError(
-            f"The draws of estimator {chosen.name!r} leave the support, where Pyro's own "
-            "ELBOs have no density for them. Choose it where that is handled: "
+            f"The draws of estimator {chosen.name!r} leave the support, where Pyro's "
+            "own ELBOs have no density for them. Choose it where that is handled: "
             f'pg.ELBO(estimators={{"site name": "{chosen.name}"}}).'
         )
     return WrappedDistribution(dist, chosen)

@@ -51,7 +51,7 @@ class Feature(Generic[T]):
         return keep
 
     def supports(self, dist: Distribution) -> bool:
-        """Whether the family of ``dist``, seen through ``to_event``, makes the offer."""
+        """Whether the family of ``dist`` makes the offer."""
         return self._find(dist) is not None
 
     def of(self, dist: Distribution) -> T | None:

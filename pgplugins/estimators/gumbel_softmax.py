@@ -15,7 +15,7 @@ from pgplugins.core.relaxed import relaxed_site
 
 
 class GumbelSoftmax(Estimator):
-    """``f(softmax((logits + g) / temperature))``: pathwise on a softened choice. Biased.
+    """``f(softmax((logits + g) / temperature))``: a softened choice. Biased.
 
     The program is shown a mixture of the points, so both the value and the gradient of
     the estimate are those of another program (Jang, Gu and Poole 2017; Maddison, Mnih

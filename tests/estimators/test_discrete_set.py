@@ -117,7 +117,7 @@ def test_too_many_rows_are_refused_with_their_number():
     with pytest.raises(pg.PgpluginsError, match=r"2\^40 = 1099511627776"):
         law = dist.Bernoulli(torch.full((40,), 0.5)).to_event(1)
         pg.expectation(lambda x: x.sum(-1), law, estimator="sum_and_sample")
-    with pytest.raises(pg.PgpluginsError, match="20001 rows.*max_rows=16384"):
+    with pytest.raises(pg.PgpluginsError, match=r"20001 rows.*max_rows=16384"):
         law = dist.Bernoulli(torch.full((20000,), 0.5)).to_event(1)
         pg.expectation(lambda x: x.sum(-1), law, estimator="measure_valued")
 
