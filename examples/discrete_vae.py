@@ -141,9 +141,7 @@ def measure(network: Autoencoder, images: Tensor, settings: Settings) -> pg.Comp
     )
 
 
-def draw_picture(
-    curves: dict[str, Curve], compared: pg.Comparison, path: str
-) -> None:
+def draw_picture(curves: dict[str, Curve], compared: pg.Comparison, path: str) -> None:
     """Draw the ELBO against time, and gradient variance against time per step."""
     from matplotlib.figure import Figure
 

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive_integer
-from pgplugins.core.support import support, too_large
+from pgplugins.core.points import points_of, too_large
 
 
 class Enumerate(Estimator):
@@ -52,7 +52,7 @@ class Enumerate(Estimator):
         Raises:
             EstimatorError: The support has more than ``max_rows`` points.
         """
-        points = support(dist, self.max_rows)
+        points = points_of(dist, self.max_rows)
         value = points.expand(-1, *dist.batch_shape, *dist.event_shape)
         draw = Draw(dist=dist, value=value)
         draw.weight = draw.log_prob.exp()

@@ -12,7 +12,7 @@ from pgplugins.core.algebra import score_term
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive_integer
-from pgplugins.core.support import support, too_large
+from pgplugins.core.points import points_of, too_large
 from pgplugins.errors import InputError
 
 MAX_POINTS = 16384
@@ -64,7 +64,7 @@ class SumAndSample(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Return the likeliest points and a draw from the others, with weights."""
-        points = support(dist, MAX_POINTS)
+        points = points_of(dist, MAX_POINTS)
         points = points.expand(-1, *dist.batch_shape, *dist.event_shape)
         log_probs = dist.log_prob(points)
         if self.size >= points.shape[0]:

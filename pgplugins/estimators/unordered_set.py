@@ -13,7 +13,7 @@ from pgplugins.core.algebra import zero_valued
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive_integer
-from pgplugins.core.support import support, too_large
+from pgplugins.core.points import points_of, too_large
 from pgplugins.errors import InputError
 
 MAX_POINTS = 16384
@@ -65,7 +65,7 @@ class UnorderedSet(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Return the points of the set, weighed by who was first."""
-        points = support(dist, MAX_POINTS)
+        points = points_of(dist, MAX_POINTS)
         points = points.expand(-1, *dist.batch_shape, *dist.event_shape)
         log_probs = dist.log_prob(points)
         held = log_probs.detach()

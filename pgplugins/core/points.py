@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Independent
 from pgplugins.errors import EstimatorError
 
 
-def support(dist: Distribution, max_points: int) -> Tensor:
+def points_of(dist: Distribution, max_points: int) -> Tensor:
     """Return all points, shape ``(points, *ones for batch_shape, *event_shape)``.
 
     Raises:
@@ -17,7 +17,7 @@ def support(dist: Distribution, max_points: int) -> Tensor:
 
     Example:
         >>> from torch.distributions import Bernoulli
-        >>> support(Independent(Bernoulli(torch.zeros(2)), 1), 100).tolist()
+        >>> points_of(Independent(Bernoulli(torch.zeros(2)), 1), 100).tolist()
         [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
     """
     reason = too_large(dist, max_points)
