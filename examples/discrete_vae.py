@@ -1,9 +1,9 @@
 """A variational autoencoder with 200 binary latents, trained with seven estimators.
 
 Scikit-learn's digits, 8 x 8 pixels set to black or white. Every estimator trains the
-same network from the same start; then all of them are measured at one point on the way,
-with the estimators' bias against leave-one-out. ``gumbel_softmax``, ``straight_through``
-and ``reinmax`` are biased: what they reach is judged by the same exact-latent ELBO.
+same network from the same start; then all of them are measured at one point on the way.
+The last three are biased, so what they reach is judged by the ELBO of binary latents,
+which is what the others maximise.
 
     python examples/discrete_vae.py --plot discrete_vae.png
 """
@@ -58,6 +58,7 @@ class Autoencoder(nn.Module):
     """One hidden layer each way."""
 
     def __init__(self, latents: int, pixels: int = 64, hidden: int = 128) -> None:
+        """Encoder and decoder with Bernoulli logits as their results."""
         super().__init__()
         self.latents = latents
         self.encoder = nn.Sequential(
