@@ -7,7 +7,7 @@ value into a Python one, and some of those only to check it. Provenance asks her
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -59,7 +59,6 @@ METADATA = frozenset(
         "can_cast",
         "broadcast_shapes",
         "register_hook",
-        "backward",
         "requires_grad_",
         "retain_grad",
     }
@@ -77,9 +76,16 @@ DATA_DEPENDENT_SHAPE = frozenset(
         "bincount",
         "repeat_interleave",
         "histc",
+        "tensor_split",
+        "to_sparse",
+        "coalesce",
+        "_pack_padded_sequence",
+        "_pad_packed_sequence",
     }
 )
 
+# Results that share memory with their input, though torch does not call them views.
+_ALIASES = frozenset({"detach", "data"})
 
 # Conversions that tensors of several elements refuse.
 ONE_VALUE = frozenset(
@@ -88,22 +94,54 @@ ONE_VALUE = frozenset(
 
 # The functions behind the names in METADATA, as they are met.
 metadata_functions: set[object] = set()
-_value_dependent: dict[object, bool | None] = {}
+_ORDINARY, _SHAPE, _INDEX, _CLASSES, _ALIAS = range(5)
+_kinds: dict[object, int] = {}
 
 
-def needs_values(func: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+def needs_values(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None
+) -> bool:
     """Whether the shape of the result depends on the values that went in."""
-    known = _value_dependent.get(func, ...)
-    if known is ...:
-        name = getattr(func, "__name__", "")
-        known = None if name == "__getitem__" else name in DATA_DEPENDENT_SHAPE
-        _value_dependent[func] = known
-    return _indexes_by_mask(args) if known is None else bool(known)
+    kind = kind_of(func)
+    return (
+        kind == _SHAPE
+        or (kind == _INDEX and _indexes_by_mask(args))
+        or (kind == _CLASSES and len(args) < 2 and not kwargs)
+    )
+
+
+def is_index(func: Callable[..., Any]) -> bool:
+    """Whether a function takes elements at positions."""
+    return kind_of(func) == _INDEX
+
+
+def is_alias(func: Callable[..., Any]) -> bool:
+    """Whether the result shares memory with the input and does not say so."""
+    return kind_of(func) == _ALIAS
+
+
+def kind_of(func: Callable[..., Any]) -> int:
+    """Return what is special about the results of a function, 0 for nothing."""
+    kind = _kinds.get(func)
+    if kind is None:
+        name = name_of(func)
+        if name in DATA_DEPENDENT_SHAPE:
+            kind = _SHAPE
+        elif name in ("__getitem__", "index"):
+            kind = _INDEX
+        elif name == "one_hot":
+            kind = _CLASSES
+        elif name in _ALIASES or name.startswith("unsafe_"):
+            kind = _ALIAS
+        else:
+            kind = _ORDINARY
+        _kinds[func] = kind
+    return kind
 
 
 def _indexes_by_mask(args: tuple[Any, ...]) -> bool:
     index = args[1]
-    parts = index if isinstance(index, tuple) else (index,)
+    parts = index if isinstance(index, (tuple, list)) else (index,)
     return any(
         isinstance(p, Tensor) and p.dtype in (torch.bool, torch.uint8) for p in parts
     )
@@ -114,14 +152,39 @@ def name_of(func: Callable[..., Any]) -> str:
     name: str = getattr(func, "__name__", "")
     if name == "__get__":  # a property such as Tensor.shape
         name = getattr(func.__self__, "__name__", "")  # type: ignore[attr-defined]
-    return name
+    return name.partition(".")[0]  # torch.ops.aten.add_.Tensor is add_
+
+
+def changes_in_place(func: Callable[..., Any]) -> bool:
+    """Whether a function writes into its first argument and returns it."""
+    name = name_of(func)
+    return name.startswith("__i") or (name.endswith("_") and name[-2:] != "__")
+
+
+def is_metadata(func: Callable[..., Any]) -> bool:
+    """Whether the answer of a function is independent of the values of tensors."""
+    if func in metadata_functions:
+        return True
+    if name_of(func) not in METADATA:
+        return False
+    metadata_functions.add(func)
+    return True
 
 
 _validation_code: dict[CodeType, bool] = {}
 
 
-def is_validation(code: CodeType) -> bool:
-    """Whether ``code`` only checks a distribution's arguments."""
+def is_validation(frame: FrameType | None) -> bool:
+    """Whether a torch function is called only to check a distribution's arguments.
+
+    Args:
+        frame: What called it. Modes that the call went through are looked past.
+    """
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    if frame is None:
+        return False
+    code = frame.f_code
     known = _validation_code.get(code)
     if known is None:
         path = code.co_filename.replace("\\", "/")
@@ -130,8 +193,3 @@ def is_validation(code: CodeType) -> bool:
         )
         _validation_code[code] = known
     return known
-
-
-def is_functional_transform(code: CodeType) -> bool:
-    """Whether ``torch.func`` asks: inside its transforms tensors lose their class."""
-    return "_functorch" in code.co_filename

@@ -7,20 +7,16 @@ parameters depend on, and what a cost depends on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.provenance import (
-    Sources,
-    Tracker,
-    plain,
-    sources_of_state,
-    sources_of_value,
-)
+from pgplugins.core.provenance import plain, sources_of_value, track
+from pgplugins.core.state import sources_of_state
+from pgplugins.core.tracker import Sources, Tracker
 from pgplugins.errors import InputError
 
 NAMES = ("provenance", "plates", "order")
@@ -101,6 +97,11 @@ class Provenance(Dependencies):
         super().__init__()
         self.tracker = Tracker()
 
+    @property
+    def path(self) -> Hashable:
+        """What the run shows of the way that it took through the program."""
+        return tuple(self.tracker.names), self.tracker.calls
+
     def upstream_now(self) -> Sources:
         """Sites whose values have escaped."""
         return self.tracker.escaped
@@ -114,8 +115,10 @@ class Provenance(Dependencies):
             drawn = draw()
             known = sources_of_value(drawn.value)
         else:
+            self.tracker.declared = known
             with torch._C.DisableTorchFunctionSubclass():
                 drawn = draw()
+            self.tracker.declared = None
         return drawn, known | self.tracker.escaped
 
     def source(self, name: str, *, many_rows: bool) -> Sources:
@@ -125,7 +128,7 @@ class Provenance(Dependencies):
 
     def mark(self, value: Tensor, sources: Sources) -> Tensor:
         """Return the value with its sources."""
-        return self.tracker.track(value, sources) if sources else value
+        return track(value, self.tracker, sources) if sources else value
 
     def cost(
         self, compute: Callable[[], Tensor], *inputs: object
@@ -145,12 +148,15 @@ class Provenance(Dependencies):
         if sources is None:
             value = compute()
             return plain(value), sources_of_value(value) | self.tracker.escaped
+        self.tracker.declared = sources
         with torch._C.DisableTorchFunctionSubclass():
-            return compute(), sources
+            value = compute()
+        sources, self.tracker.declared = self.tracker.declared, None
+        return value, sources
 
     def everything(self) -> None:
         """Let every site so far escape."""
-        self.tracker.escaped |= (1 << len(self.tracker.names)) - 1
+        self.tracker.escaped |= self.tracker.everything
 
     @property
     def branches(self) -> bool:

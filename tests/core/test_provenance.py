@@ -7,12 +7,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MultivariateNormal, Normal
 
-from pgplugins.core.provenance import (
-    Tracker,
-    plain,
-    sources_of_state,
-    sources_of_value,
-)
+from pgplugins.core.provenance import Tracker, plain, sources_of_value, track
+from pgplugins.core.state import sources_of_state
 
 PLAIN = torch.tensor([[2.0, 1.0], [0.5, 3.0]])
 
@@ -24,12 +20,12 @@ def tracker():
 
 @pytest.fixture
 def a(tracker):
-    return tracker.track(PLAIN.clone(), tracker.source("a"))
+    return track(PLAIN.clone(), tracker, tracker.source("a"))
 
 
 @pytest.fixture
 def b(tracker, a):
-    return tracker.track(PLAIN.clone() + 1, tracker.source("b"))
+    return track(PLAIN.clone() + 1, tracker, tracker.source("b"))
 
 
 A, B = 1, 2
@@ -148,9 +144,36 @@ def test_a_write_of_one_source_into_another_escapes_the_new_one(tracker, a, b):
     assert tracker.escaped == B
 
 
+VIEWS = {
+    "of a plain tensor": (lambda p, a: p.view_as(a).add_(1.0), A),
+    "of that view": (lambda p, a: p.view_as(a)[0].add_(1.0), A),
+    "detached": (lambda p, a: p.view_as(a).detach().add_(1.0), A),
+    "its data": (lambda p, a: p.view_as(a).data[0].add_(1.0), A),
+    "element set": (lambda p, a: p.view_as(a).__setitem__(0, 1.0), A),
+    "at a position": (lambda p, a: p[(a[0, 0] > 9).long()].fill_(1.0), A),
+    "of a result": (lambda p, a: (a + 1)[0].add_(1.0), 0),
+    "of a draw": (lambda p, a: a[0].add_(1.0), 0),
+    "of a draw, detached": (lambda p, a: a.detach()[0].add_(1.0), 0),
+    "of a copy": (lambda p, a: p.view_as(a).clone()[0].add_(1.0), 0),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_write_into_a_view_is_a_write_into_its_base(name, tracker, a):
+    write, escapes = VIEWS[name]
+    write(PLAIN.clone(), a)
+    assert tracker.escaped == escapes
+
+
+def test_a_view_in_inference_mode_does_not_say_what_it_is_a_view_of(tracker, a):
+    with torch.inference_mode():
+        PLAIN.clone().view_as(a).add_(1.0)
+    assert tracker.escaped == A
+
+
 def test_gradients_pass_through(tracker):
     leaf = torch.tensor(0.7, requires_grad=True)
-    value = tracker.track(leaf.exp(), tracker.source("a"))
+    value = track(leaf.exp(), tracker, tracker.source("a"))
     loss = plain((value**2).sum())
     (found,) = torch.autograd.grad(loss, leaf)
     assert found.item() == pytest.approx(2 * math.exp(1.4))
