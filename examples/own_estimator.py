@@ -9,8 +9,8 @@ gradients.
 
     python examples/own_estimator.py
 
-To publish an estimator as a package that is found by its name, see "Plugins" in the
-documentation.
+To publish an estimator as a package that is found by its name, start with
+``pgplugins new NAME``; examples/pgplugins-example is this one as such a package.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 The map of the package: every public name is re-exported here, nothing is defined here.
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from types import ModuleType as _ModuleType
 
 from pgplugins import families
 from pgplugins.core.draw import Draw
@@ -39,5 +41,13 @@ __all__ = [
     "hookimpl",
     "register",
     "surrogate",
+    "testing",
     "wrap",
 ]
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Import ``pgplugins.testing`` when it is first asked for."""
+    if name == "testing":
+        return _import_module("pgplugins.testing")
+    raise AttributeError(f"module 'pgplugins' has no attribute {name!r}")

@@ -21,6 +21,11 @@ class LazyCommand:
 
 
 COMMANDS: Final = {
+    "check": LazyCommand(
+        "pgplugins.testing.command",
+        "check",
+        "Prove the estimator NAME on problems with exact gradients.",
+    ),
     "compare": LazyCommand(
         "pgplugins.diagnostics.command",
         "compare",
@@ -28,6 +33,11 @@ COMMANDS: Final = {
     ),
     "list": LazyCommand(
         "pgplugins.plugins.command", "list_", "List estimators and plugins."
+    ),
+    "new": LazyCommand(
+        "pgplugins.scaffold.command",
+        "new",
+        "Write an installable plugin package with an estimator called NAME.",
     ),
 }
 

@@ -15,6 +15,7 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.features import log_prob_near_support
 from pgplugins.core.fit import require_fit
 from pgplugins.errors import EstimatorError, InputTypeError, ProgramError
+from pgplugins.families.faults import DELEGATES
 from pgplugins.plugins import estimator as make_estimator
 
 _ONE = torch.Size()
@@ -167,6 +168,9 @@ class WrappedDistribution(TorchDistribution):
     def __repr__(self) -> str:
         """Show what is wrapped, and in what."""
         return f"wrap({self.base_dist!r}, {self.estimator.name!r})"
+
+
+DELEGATES.add(WrappedDistribution.score_parts)
 
 
 def carried_estimator(dist: Distribution) -> Estimator | None:

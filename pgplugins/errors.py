@@ -1,4 +1,4 @@
-"""Every error that this library raises on purpose, and the two warnings.
+"""Every error that this library raises on purpose, and the warnings.
 
 All errors derive from :class:`PgpluginsError`, so one ``except`` clause catches
 them; each is also a ``ValueError``, ``TypeError`` or ``RuntimeError``, whichever fits.
@@ -58,3 +58,7 @@ class PgpluginsWarning(UserWarning):
 
 class PluginWarning(PgpluginsWarning):
     """A third-party plugin was left out; ``pgplugins list`` shows why."""
+
+
+class DiscontinuousCostWarning(PgpluginsWarning):
+    """A cost turned out to jump where its path gradient was relied on."""

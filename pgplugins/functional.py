@@ -11,12 +11,14 @@ from torch.distributions import Distribution
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_finite
-from pgplugins.core.fit import check_draw, describe, require_fit
+from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
 from pgplugins.core.numbers import positive_integer
+from pgplugins.core.parts import describe
 from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import EstimatorError, InputError, InputTypeError, ShapeError
+from pgplugins.families.expanded import expand
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.plugins import Site as SiteInfo
 from pgplugins.plugins import estimator as make_estimator
@@ -78,7 +80,7 @@ def expectation(
     base = unmasked(unwrapped(dist))
     require_fit(chosen, base)
     batch = base.batch_shape
-    law = base.expand((num_samples, *batch))
+    law = expand(base, torch.Size((num_samples, *batch)))
     draw = chosen.draw(law)
     check_draw(_SITE, chosen, draw, law)
     draw.particle_dim = -1 - len(batch)
@@ -206,7 +208,7 @@ def surrogate(
             f"costs {tuple(cost.shape)}. One cost per recorded draw."
         )
     try:
-        expanded = base.expand(shape)
+        expanded = expand(base, shape)
     except (RuntimeError, ValueError) as error:
         raise ShapeError(
             f"pg.surrogate: the distribution's batch shape {tuple(base.batch_shape)} "

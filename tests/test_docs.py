@@ -9,6 +9,8 @@ from estimator_table import markdown_table
 
 import pgplugins as pg
 from pgplugins.plugins import hookspecs, overview
+from pgplugins.testing import checks  # noqa: F401  registers them
+from pgplugins.testing.registry import summaries
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -88,3 +90,14 @@ def test_a_public_name_is_in_the_reference(name):
     pages = "\n".join(page.read_text() for page in DOCS.glob("*.md"))
     directive = rf"^\.\. (?:auto|py:)\w+:: (?:pgplugins\.(?:\w+\.)*)?{name}$"
     assert re.search(directive, pages, re.MULTILINE)
+
+
+def test_the_table_of_checks_is_what_the_checks_say():
+    page = (DOCS / "testing.md").read_text()
+    shown = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    assert shown == {k: v.replace("``", "`") for k, v in summaries().items()}
+
+
+@pytest.mark.parametrize("name", sorted(pg.testing.__all__))
+def test_a_name_of_the_kit_is_on_its_page(name):
+    assert f"pgplugins.testing.{name}" in (DOCS / "testing.md").read_text()

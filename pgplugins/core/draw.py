@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.algebra import first_score_term, score_term
 from pgplugins.core.features import log_prob_near_support
+from pgplugins.core.path import density
 
 
 @dataclass
@@ -120,8 +121,7 @@ class Draw:
     def _density(self, value: Tensor) -> Tensor:
         if self.off_support:
             return log_prob_near_support(self.dist, value)
-        density: Tensor = self.dist.log_prob(value)
-        return density
+        return density(self.dist, value)
 
     def score_term(self, cost: Tensor) -> Tensor:
         """Return a zero with gradient ``cost * score``: what score estimators return.

@@ -118,7 +118,7 @@ class Estimator(nn.Module, ABC):
     Subclasses set ``name`` and ``traits`` and are final: vary by composition. State
     (moving averages, moments) lives in buffers, is read before it is updated, and has a
     shape that depends on event and parameter shapes only. One instance holds the state
-    of one site.
+    of one site, whose name is ``site`` where an objective has bound a copy to it.
 
     Example:
         >>> import torch
@@ -137,6 +137,7 @@ class Estimator(nn.Module, ABC):
 
     name: ClassVar[str]
     traits: ClassVar[Traits]
+    site: str | None = None
 
     @abstractmethod
     def draw(self, dist: Distribution) -> Draw:

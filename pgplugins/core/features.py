@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
+from pgplugins.core.parts import element
 from pgplugins.errors import EstimatorError
 
 T = TypeVar("T")
@@ -57,14 +58,14 @@ class Feature(Generic[T]):
     def of(self, dist: Distribution) -> T | None:
         """Return what the family of ``dist`` offers; ``None`` if nothing."""
         found = self._find(dist)
-        return None if found is None else found(_element(dist))
+        return None if found is None else found(element(dist))
 
     def families(self) -> list[str]:
         """Names of the families that make the offer."""
         return sorted(kind.__name__ for kind in self._offers)
 
     def _find(self, dist: Distribution) -> Callable[..., T] | None:
-        for kind in type(_element(dist)).__mro__:
+        for kind in type(element(dist)).__mro__:
             found = self._offers.get(kind)
             if found is not None:
                 return found
@@ -84,20 +85,14 @@ def log_prob_near_support(dist: Distribution, value: Tensor) -> Tensor:
     relaxed = relaxation.of(dist)
     if relaxed is None:
         raise EstimatorError(
-            f"A relaxed value lies off the support of {type(_element(dist)).__name__}, "
+            f"A relaxed value lies off the support of {type(element(dist)).__name__}, "
             "which has no relaxation to give its density there; families that have "
             f"one: {', '.join(relaxation.families())}. Choose an estimator without "
             'relaxed rows, such as "score_function".'
         )
-    joined = len(dist.event_shape) - len(_element(dist).event_shape)
+    joined = len(dist.event_shape) - len(element(dist).event_shape)
     density = relaxed.log_prob(value)
     return density.sum(tuple(range(-joined, 0))) if joined else density
-
-
-def _element(dist: Distribution) -> Distribution:
-    while isinstance(dist, Independent):
-        dist = dist.base_dist
-    return dist
 
 
 class Coupled(NamedTuple):

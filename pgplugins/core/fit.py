@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.faults import density_fault, faults_vary, path_fault
 from pgplugins.core.features import FEATURES
+from pgplugins.core.parts import describe, element
+from pgplugins.core.support import support_may_move, support_moves
 from pgplugins.errors import EstimatorError, ShapeError
-
-
-def describe(dist: Distribution) -> str:
-    """Name a distribution with what it wraps, such as ``Independent(Normal)``.
-
-    Example:
-        >>> import torch
-        >>> from torch.distributions import Independent, Normal
-        >>> describe(Independent(Normal(torch.zeros(2), 1.0), 1))
-        'Independent(Normal)'
-    """
-    name = type(dist).__name__
-    base = getattr(dist, "base_dist", None)
-    return f"{name}({describe(base)})" if isinstance(base, Distribution) else name
-
-
-def element(dist: Distribution) -> Distribution:
-    """Return the distribution of one element of an event that ``to_event`` joined.
-
-    Example:
-        >>> import torch
-        >>> from torch.distributions import Bernoulli, Independent
-        >>> element(Independent(Bernoulli(torch.zeros(2)), 1)).has_enumerate_support
-        True
-    """
-    while isinstance(dist, Independent):
-        dist = dist.base_dist
-    return dist
 
 
 def misfit(estimator: Estimator, dist: Distribution) -> str | None:
@@ -49,8 +23,11 @@ def misfit(estimator: Estimator, dist: Distribution) -> str | None:
         'Bernoulli has no rsample'
     """
     needs = estimator.traits.needs
-    if "rsample" in needs and not dist.has_rsample:
-        return f"{describe(dist)} has no rsample"
+    if "rsample" in needs:
+        if not dist.has_rsample:
+            return f"{describe(dist)} has no rsample"
+        if (fault := path_fault(dist)) is not None:
+            return fault
     if "enumerate_support" in needs and not element(dist).has_enumerate_support:
         return (
             f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
@@ -61,26 +38,33 @@ def misfit(estimator: Estimator, dist: Distribution) -> str | None:
                 f"{describe(dist)} has no {name.replace('_', ' ')}; families that have "
                 f"one: {', '.join(feature.families())}"
             )
-    if "log_prob" in needs and _support_moves(dist):
-        return (
-            f"the support of {describe(dist)} depends on its parameters, so that its "
-            "score misses the gradient of the bounds"
-        )
+    if "log_prob" in needs and (fault := _score_fault(dist)) is not None:
+        return fault
     return estimator.refusal(dist)
 
 
-def _support_moves(dist: Distribution) -> bool:
-    """Whether a bound of the support is a parameter that is differentiated for."""
-    try:
-        support = element(dist).support
-    except NotImplementedError:
-        return False
-    while (base := getattr(support, "base_constraint", None)) is not None:
-        support = base
-    return any(
-        isinstance(bound, Tensor) and bound.requires_grad
-        for bound in vars(support).values()
+def _score_fault(dist: Distribution) -> str | None:
+    if (fault := density_fault(dist)) is not None:
+        return fault
+    if not support_moves(dist):
+        return None
+    return (
+        f"the support of {describe(dist)} depends on its parameters, so that its "
+        "score misses the gradient of the bounds"
     )
+
+
+def fits_for_good(estimator: Estimator, dist: Distribution) -> bool:
+    """Whether what :func:`misfit` says stays so when the parameters change.
+
+    Example:
+        >>> from torch.distributions import Normal
+        >>> from pgplugins.estimators.reparameterized import Reparameterized
+        >>> fits_for_good(Reparameterized(), Normal(0.0, 1.0))
+        True
+    """
+    scores = "log_prob" in estimator.traits.needs
+    return not (faults_vary(dist) or (scores and support_may_move(dist)))
 
 
 def require_fit(estimator: Estimator, dist: Distribution, where: str = "") -> None:
@@ -104,12 +88,14 @@ def require_fit(estimator: Estimator, dist: Distribution, where: str = "") -> No
 
 def suggestion(dist: Distribution) -> str:
     """Name the built-in estimators that serve ``dist``."""
-    names = ["score_function"]
-    if dist.has_rsample:
-        names.insert(0, "reparameterized")
+    names = []
+    if dist.has_rsample and path_fault(dist) is None:
+        names.append("reparameterized")
     elif element(dist).has_enumerate_support:
-        names.insert(0, "enumerate")
-    return " or ".join(f'estimator="{n}"' for n in names)
+        names.append("enumerate")
+    if _score_fault(dist) is None:
+        names.append("score_function")
+    return " or ".join(f'estimator="{n}"' for n in names) or "another distribution"
 
 
 def check_draw(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from functools import cache, singledispatch
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 from torch.distributions import (
@@ -22,6 +22,8 @@ from torch.distributions import (
 from torch.distributions.utils import lazy_property
 
 from pgplugins.errors import EstimatorError
+
+_D = TypeVar("_D", bound=Distribution)
 
 
 @singledispatch
@@ -82,9 +84,8 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
         rebuilt = type(dist)(
             **values,  # type: ignore[arg-type]
             **_settings(dist, values),
-            validate_args=False,
         )
-    except (TypeError, ValueError) as error:
+    except (AssertionError, TypeError, ValueError) as error:
         raise EstimatorError(
             f"{type(dist).__name__} cannot be rebuilt from its parameters "
             f'{sorted(values)} ({error}). Use estimator="reparameterized" or '
@@ -96,6 +97,13 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
             f"{tuple(rebuilt.batch_shape)} instead of {tuple(dist.batch_shape)}. Use "
             'estimator="reparameterized" or "score_function" for it.'
         )
+    return rebuilt
+
+
+def _copy(dist: _D) -> _D:
+    """Copy the attributes, which is all that a simple family's constructor sets."""
+    rebuilt = dist.__new__(type(dist))
+    rebuilt.__dict__.update(dist.__dict__)
     return rebuilt
 
 
@@ -111,6 +119,9 @@ def _names(dist: Distribution) -> list[str]:
     ]
     if "scale_tril" in names:  # whatever else was given, this is what is used
         names = [n for n in names if n not in ("covariance_matrix", "precision_matrix")]
+    if "probs" in names and "logits" in names:
+        # Families that do not say which they were built from: it was there first.
+        names.remove(max("probs", "logits", key=list(state).index))
     if names:
         return names
     names = list(dist.arg_constraints)
@@ -129,21 +140,26 @@ def _is_cached(dist: Distribution, name: str, built_from: object) -> bool:
 
 
 def _settings(dist: Distribution, values: dict[str, Tensor]) -> dict[str, Any]:
-    """Find what a constructor asks for besides parameters, such as a temperature."""
-    return {
-        name: getattr(dist, name)
-        for name in _required_arguments(type(dist))  # type: ignore[arg-type]
-        if name not in values and hasattr(dist, name)
-    }
+    """Find what a constructor takes besides parameters, such as a temperature."""
+    found: dict[str, Any] = {}
+    for name, optional in _arguments(type(dist)):  # type: ignore[arg-type]
+        if name == "validate_args":
+            found[name] = False
+        elif name not in values and not (optional and name in dist.arg_constraints):
+            for attribute in (name, f"_{name}"):
+                if hasattr(dist, attribute):
+                    found[name] = getattr(dist, attribute)
+                    break
+    return found
 
 
 @cache
-def _required_arguments(kind: type[Distribution]) -> tuple[str, ...]:
+def _arguments(kind: type[Distribution]) -> tuple[tuple[str, bool], ...]:
+    """Name what a constructor takes, and whether it may be left out."""
     return tuple(
-        name
+        (name, wanted.default is not wanted.empty)
         for name, wanted in inspect.signature(kind).parameters.items()
-        if wanted.default is wanted.empty
-        and wanted.kind is wanted.POSITIONAL_OR_KEYWORD
+        if wanted.kind in (wanted.POSITIONAL_OR_KEYWORD, wanted.KEYWORD_ONLY)
     )
 
 
@@ -154,8 +170,10 @@ def _(dist: Independent[Any]) -> dict[str, Tensor]:
 
 @with_parameters.register(Independent)
 def _(dist: Independent[Any], values: dict[str, Tensor]) -> Distribution:
-    base = with_parameters(dist.base_dist, values)
-    return type(dist)(base, dist.reinterpreted_batch_ndims, validate_args=False)
+    rebuilt = _copy(dist)
+    rebuilt.base_dist = with_parameters(dist.base_dist, values)
+    rebuilt._validate_args = False  # Pyro's sets the base's
+    return rebuilt
 
 
 @parameters_of.register(Normal)
@@ -168,7 +186,10 @@ def _(dist: Normal) -> dict[str, Tensor]:
 def _(dist: Normal, values: dict[str, Tensor]) -> Distribution:
     if type(dist).__init__ is not Normal.__init__:
         return with_parameters.dispatch(Distribution)(dist, values)
-    return type(dist)(values["loc"], values["scale"], validate_args=False)
+    rebuilt = _copy(dist)
+    rebuilt.loc, rebuilt.scale = values["loc"], values["scale"]
+    rebuilt._validate_args = False
+    return rebuilt
 
 
 @parameters_of.register(MultivariateNormal)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 _LEAST_ROWS = 1000  # what the averages remember however few columns there are
+_FEWEST_ROWS = 50  # what they have to know before coefficients are fitted
+_SHARE = 0.2  # of what is known: rows that are worth new coefficients
 _SIZED = ("waiting", "mean", "second", "solved")
 
 
@@ -24,7 +26,7 @@ class PastRegression(nn.Module):
 
     The averages weigh all past rows alike until they remember ``horizon`` rows per
     column, and a thousand at least; from then on they forget exponentially. Rows wait
-    until there are enough to matter, one per column and a tenth of what is known,
+    until there are enough to matter, one per column and a fifth of what is known,
     and are then taken in together (with many groups, which hold little each, as soon as
     there is one per column): the coefficients in use may have seen less than the whole
     past, never the current draw.
@@ -32,6 +34,8 @@ class PastRegression(nn.Module):
     Args:
         horizon: How many past rows the averages remember, per column.
         ridge: Added to the diagonal of the columns' covariance, relative to it.
+        shared: All groups have the same coefficients, and count alike whatever the
+            scale of their columns.
     """
 
     weight: Tensor
@@ -41,11 +45,12 @@ class PastRegression(nn.Module):
     second: Tensor | None
     solved: Tensor | None
 
-    def __init__(self, horizon: float, ridge: float) -> None:
+    def __init__(self, horizon: float, ridge: float, *, shared: bool = False) -> None:
         """Start without a past."""
         super().__init__()
         self.horizon = horizon
         self.ridge = ridge
+        self.shared = shared
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
         self.register_buffer("filled", torch.tensor(0))
         for name in _SIZED:
@@ -54,7 +59,8 @@ class PastRegression(nn.Module):
     def coefficients(self) -> Tensor | None:
         """Return the coefficients fitted on the past, shape ``(groups, q, targets)``.
 
-        ``None`` while the past is too short to say anything.
+        One group if they are shared; ``None`` while the past is too short to say
+        anything.
         """
         return self.solved
 
@@ -65,26 +71,28 @@ class PastRegression(nn.Module):
             columns: Shape ``(groups, rows, q)``.
             targets: Shape ``(groups, rows, p)``.
         """
-        q = columns.shape[-1]
-        rows = torch.cat([columns, targets], -1).double()
-        groups = rows.shape[0]
+        self.add(torch.cat([columns, targets], -1), columns.shape[-1])
+
+    def add(self, rows: Tensor, q: int) -> None:
+        """Take in rows ``(groups, rows, q + p)``: the columns, and then the targets."""
+        groups, count, width = rows.shape
         if self.waiting is not None and (
-            self.waiting.shape[0] != groups or self.waiting.shape[2] != rows.shape[2]
+            self.waiting.shape[0] != groups or self.waiting.shape[2] != width
         ):
             self._forget()  # other parameters are varied than before
         if self.waiting is None:
-            room = q if groups > 1 else max(q, math.ceil(0.1 * self._remembered(q)))
-            self.waiting = rows.new_zeros(groups, room, rows.shape[-1])
+            room = q if groups > 1 else max(q, math.ceil(_SHARE * self._remembered(q)))
+            self.waiting = rows.new_zeros(groups, room, width, dtype=torch.float64)
         before = int(self.filled)
-        filled = before + rows.shape[1]
-        wanted = q if groups > 1 else max(q, 0.1 * float(self.weight))
+        filled = before + count
+        wanted = q if groups > 1 else max(q, _SHARE * float(self.weight))
         if filled < wanted:
             self.waiting[:, before:filled] = rows
-            self.filled = torch.tensor(filled)
+            self.filled.fill_(filled)
             return
-        self._take_in(torch.cat([self.waiting[:, :before], rows], 1), q)
-        self.filled = torch.tensor(0)
-        if self.weight >= 4 * q:
+        self._take_in(torch.cat([self.waiting[:, :before], rows.double()], 1), q)
+        self.filled.zero_()
+        if self.weight >= max(4 * q, _FEWEST_ROWS):
             self.solved = self._solve(q)
 
     def _forget(self) -> None:
@@ -122,6 +130,10 @@ class PastRegression(nn.Module):
     def _solve(self, q: int) -> Tensor | None:
         assert self.mean is not None and self.second is not None
         covariance = self.second - self.mean[:, :q, None] * self.mean[:, None, :]
+        if self.shared:
+            size = covariance[:, :, :q].diagonal(dim1=-2, dim2=-1).sum(-1)
+            share = torch.where(size > 0, 1 / size, 0.0)
+            covariance = (share[:, None, None] * covariance).sum(0, keepdim=True)
         gram, cross = covariance[:, :, :q], covariance[:, :, q:]
         scale = gram.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
         gram = gram * scale[:, :, None] * scale[:, None, :]

@@ -9,6 +9,7 @@ from pgplugins.estimators.enumerate import Enumerate
 from pgplugins.estimators.finite_difference import FiniteDifference
 from pgplugins.estimators.gumbel_softmax import GumbelSoftmax
 from pgplugins.estimators.hybrid import Hybrid
+from pgplugins.estimators.lax import Lax
 from pgplugins.estimators.measure_valued import MeasureValued
 from pgplugins.estimators.rebar import Rebar
 from pgplugins.estimators.reinmax import Reinmax
@@ -28,6 +29,7 @@ def pgplugins_register_estimators() -> list[type[Estimator]]:
         ScoreFunction,
         Reparameterized,
         Hybrid,
+        Lax,
         Enumerate,
         SumAndSample,
         Disarm,

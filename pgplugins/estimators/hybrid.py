@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import zero_valued
+from pgplugins.core.control_variate import Attached, ControlVariate
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive_integer, within
+from pgplugins.core.own_parameters import OwnParameters, own_law
 from pgplugins.core.parameters import parameters_of, with_parameters
+from pgplugins.core.parts import describe
+from pgplugins.core.path import rsample
+from pgplugins.core.path_guard import PathGuard
 from pgplugins.core.regression import PastRegression
-from pgplugins.core.scores import closed_form_score
-from pgplugins.errors import EstimatorError
+from pgplugins.errors import DiscontinuousCostWarning, EstimatorError
 
 
 class Hybrid(Estimator):
@@ -26,6 +31,11 @@ class Hybrid(Estimator):
     every score column. The row's path gradient is regressed on all of the site's score
     columns and differences; the coefficients come from past draws, so the estimate is
     unbiased for any number of particles.
+
+    Where past differences have had another mean than zero, the cost jumps: the path
+    gradient lacks the jump, and has biased the estimate. The site then goes on as
+    ``lax`` does, which needs no gradient of the cost, says so once by a
+    :class:`~pgplugins.errors.DiscontinuousCostWarning`, and stays there.
 
     The path gradient is caught on its way through ``backward``, which therefore runs
     once; it corrects the gradient and learns there. A cost that depends on the sample
@@ -49,6 +59,8 @@ class Hybrid(Estimator):
         own_score="drop",
     )
 
+    told: Tensor
+
     def __init__(self, horizon: float = 10.0, max_parameters: int = 256) -> None:
         """Start without a past: the first estimates are pathwise."""
         super().__init__()
@@ -56,6 +68,20 @@ class Hybrid(Estimator):
         positive_integer(max_parameters, "max_parameters")
         self.max_parameters = max_parameters
         self.past = PastRegression(horizon, ridge=0.01)
+        self.guard = PathGuard()
+        # Made when it is needed: objectives look at all parts of an estimator.
+        self.control: ControlVariate | None = None
+        self.register_buffer("told", torch.tensor(False))
+
+    @property
+    def fallback(self) -> str | None:
+        """Why the site goes on as ``lax`` does; ``None`` while it does not."""
+        if not self.guard.broken:
+            return None
+        return (
+            "The past draws' score and path gradients differ in mean, so the cost is "
+            "not continuous in the sample"
+        )
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse distributions whose parameters cannot be expanded over rows."""
@@ -67,103 +93,96 @@ class Hybrid(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row from a copy of ``dist`` that has its own parameters per row."""
-        values = parameters_of(dist)
-        batch = len(dist.batch_shape)
-        varied = {k: v for k, v in values.items() if v.requires_grad}
-        held = with_parameters(dist, {k: v.detach() for k, v in values.items()})
-        if not varied:
-            return Draw(dist=held, value=held.rsample().unsqueeze(0))
-        # One tensor through which every use of a parameter by this site passes.
-        flat = torch.cat([_flatten(v, batch) for v in varied.values()], -1)
-        sizes = [v.shape[batch:].numel() for v in varied.values()]
-        own = {
-            name: part.reshape(value.shape)
-            for (name, value), part in zip(
-                varied.items(), flat.split(sizes, -1), strict=True
-            )
-        }
-        law = with_parameters(dist, {**values, **own})
-        value = law.rsample().unsqueeze(0)
-        rows = _Rows(flat, tuple(varied))
-        return Draw(dist=law, value=value, extra=rows, held_dist=held)
+        if self.guard.broken:
+            self._tell(dist)
+            if self.control is None:
+                self.control = ControlVariate().to(self.told.device)
+            return self.control.draw(dist)
+        law, held, own = own_law(dist)
+        return Draw.of_row(law, rsample(law), extra=own, held_dist=held)
+
+    def _tell(self, dist: Distribution) -> None:
+        if self.told:
+            return
+        self.told = torch.ones_like(self.told)
+        where = describe(dist) if self.site is None else f"site {self.site!r}"
+        warnings.warn(
+            f'Estimator "hybrid" at {where}: {self.fallback} (or something after it is '
+            "biased), and gradients so far were biased. From now on the site is "
+            'estimated as by "lax", which is unbiased there. Write estimator="lax" '
+            "from the start, or make the cost continuous.",
+            DiscontinuousCostWarning,
+            stacklevel=2,
+        )
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return a zero that makes ``backward`` correct the path, ``batch_shape``."""
-        rows: _Rows | None = draw.extra
-        if rows is None or not rows.flat.requires_grad:
+        if isinstance(draw.extra, Attached):
+            assert self.control is not None
+            return self.control.gradient_term(draw, cost)
+        own: OwnParameters | None = draw.extra
+        if own is None or not own.probe.requires_grad:
             return None
-        flat = rows.flat
-        score = _score(draw, rows)
-        f = cost[0].detach()
+        score = own.score(draw)
+        f = cost.detach().squeeze(0)
         beta = self.past.coefficients()
-        seen: list[Tensor] = []
+        weights: list[Tensor] = []
 
-        def note_weight(weight: Tensor) -> Tensor:
-            seen.append(weight.detach())
-            return torch.zeros_like(weight)
-
-        def correct(gradient: Tensor) -> Tensor | None:
-            if not seen:
-                return None
-            weight = seen.pop()
-            columns, targets, total = self._regressors(
-                gradient.detach(), score, f, weight
-            )
-            self.past.update(columns, targets)
-            fits = (columns.shape[0], columns.shape[-1], targets.shape[-1])
+        def correct(gradient: Tensor, weight: Tensor) -> Tensor:
+            weight = weights.pop() if weights else weight
+            rows, total = self._rows(gradient.detach(), score, f, weight)
+            q = 2 * rows.shape[-1] // 3
+            columns = rows[..., :q]
+            self.past.add(rows, q)
+            # By group there is one column of each kind, else one group.
+            sums = columns.sum(1)
+            wide = len(rows) > 1
+            self.guard.update(sums.t() if wide else sums.view(2, -1), rows.shape[1])
+            fits = (len(rows), q, rows.shape[-1] - q)
             if beta is None or beta.shape != fits:
-                return None
+                return gradient
             explained = (columns @ beta.to(columns)).transpose(0, 1)
-            return gradient - total * explained.reshape(gradient.shape)
+            correction = total * explained.reshape(gradient.shape)
+            return gradient - correction.to(gradient.dtype)
 
-        # It depends on ``flat``, so its own gradient, which is the weight of every
-        # element in the loss, is known before the gradient of ``flat`` is complete.
-        probe = zero_valued(flat[..., 0]).expand(f.shape)
-        probe.register_hook(note_weight)
-        flat.register_hook(correct)
+        own.correct(correct)
+        if f.dim() == own.probe.dim():
+            return own.probe
+        # Rows of other sites: each has a weight of its own.
+        probe = own.probe.expand(f.shape)
+        probe.register_hook(weights.append)
         return probe
 
-    def _regressors(
+    def update(self, draw: Draw, cost: Tensor) -> None:
+        """Learn, where the cost jumps; elsewhere ``backward`` does."""
+        if isinstance(draw.extra, Attached):
+            assert self.control is not None
+            self.control.update(draw, cost)
+
+    def _rows(
         self, gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return columns and targets by group, and weights of elements in the loss."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores, differences and paths by group, and the elements' weights."""
         rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
         total = weight.sum(rows_of_others) if rows_of_others else weight
-        mixed = (weight * f).sum(rows_of_others) if rows_of_others else weight * f
         # An element that counts for nothing, behind a mask, has nothing to teach.
-        inverse = torch.where(total == 0, 0.0, 1 / total)
-        counts = (total * inverse).unsqueeze(-1)
+        inverse = total.reciprocal().nan_to_num(posinf=0.0, neginf=0.0)
+        if rows_of_others:
+            f = (weight * f).sum(rows_of_others) * inverse
+        total, inverse = total.unsqueeze(-1), inverse.unsqueeze(-1)
+        path = gradient * inverse
+        score = score * (total * inverse)
+        difference = f.unsqueeze(-1) * score - path
         size = score.shape[-1]
-        path = (gradient * inverse.unsqueeze(-1)).reshape(-1, size)
-        score = (score * counts).reshape(-1, size)
-        difference = (mixed * inverse).reshape(-1, 1) * score - path
         if size <= self.max_parameters:
-            columns = torch.cat([score, difference], -1).unsqueeze(0)
-            return columns, path.unsqueeze(0), total.unsqueeze(-1)
-        columns = torch.stack([score, difference], -1).transpose(0, 1)
-        return columns, path.t().unsqueeze(-1), total.unsqueeze(-1)
+            joined = torch.cat([score, difference, path], -1)
+            return joined.reshape(1, -1, 3 * size), total
+        joined = torch.stack([score, difference, path], -1)
+        return joined.reshape(-1, size, 3).transpose(0, 1), total
 
-
-class _Rows(NamedTuple):
-    """Every element's own parameters, side by side, and their names."""
-
-    flat: Tensor
-    names: tuple[str, ...]
-
-
-def _score(draw: Draw, rows: _Rows) -> Tensor:
-    """Return the score for every element's own parameters, shape of ``rows.flat``."""
-    batch = len(draw.dist.batch_shape)
-    if draw.held_dist is not None:
-        closed = closed_form_score(draw.held_dist, draw.value[0].detach())
-        if closed is not None:
-            return torch.cat([_flatten(closed[name], batch) for name in rows.names], -1)
-    total = draw.log_prob.sum()
-    if not total.requires_grad:
-        return torch.zeros_like(rows.flat)
-    (score,) = torch.autograd.grad(total, rows.flat, retain_graph=True)
-    return score
-
-
-def _flatten(value: Tensor, batch: int) -> Tensor:
-    return value.reshape(*value.shape[:batch], -1)
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
+    ) -> None:
+        there = any(key.startswith(prefix + "control.") for key in state_dict)
+        self.control = ControlVariate().to(self.told.device) if there else None
+        super()._load_from_state_dict(dict(state_dict), prefix, *args)

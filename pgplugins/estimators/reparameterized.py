@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.core.path import rsample
 
 
 class Reparameterized(Estimator):
@@ -34,7 +35,7 @@ class Reparameterized(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row, attached to its parameters."""
-        return Draw.of_row(dist, dist.rsample())
+        return Draw.of_row(dist, rsample(dist))
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> None:
         """Nothing is missing: the path carries the gradient."""

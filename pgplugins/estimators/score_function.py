@@ -17,6 +17,7 @@ from pgplugins.core.baselines import (
 )
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.core.path import sample
 from pgplugins.errors import InputError, InputTypeError
 
 _BASELINES: dict[str | None, type[Baseline] | None] = {
@@ -65,7 +66,7 @@ class ScoreFunction(Estimator):
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row, detached from its parameters."""
-        return Draw.of_row(dist, dist.sample())
+        return Draw.of_row(dist, sample(dist))
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the score term of ``cost - baseline``, shape ``batch_shape``."""

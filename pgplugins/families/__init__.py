@@ -1,6 +1,7 @@
-"""What families of distributions offer estimators, open to plugins.
+"""What the library knows of families of distributions, registered by type.
 
-Each feature is a registry by distribution type, as torch's ``register_kl`` is::
+Importing this package registers it: what families offer estimators, and their faults.
+The features are open to plugins; each is a registry by distribution type, as torch's ``register_kl`` is::
 
     @pg.families.reflection.register(dist.Logistic)
     def _(law):
@@ -19,8 +20,11 @@ from pgplugins.core.features import (
     weak_derivative,
 )
 from pgplugins.families import (  # noqa: F401  (they register what they know)
+    continuous_bernoulli,
     couplings,
     differences,
+    expanded,
+    faults,
     reflections,
     relaxations,
     weak_derivatives,

@@ -35,7 +35,9 @@ class BoundEstimators(nn.Module):
         module = _module_name(site)
         if self._keys.get(site) != key:
             self._modules.pop(module, None)
-            self.add_module(module, _own_copy(choice.estimator))
+            copied = _own_copy(choice.estimator)
+            copied.site = site
+            self.add_module(module, copied)
             self._keys[site] = key
             self._originals[site] = choice.estimator
             self._restore_site(module)

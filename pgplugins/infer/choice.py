@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch.distributions import Distribution
 
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.fit import element
+from pgplugins.core.parts import element
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import InputTypeError, ProgramError
 from pgplugins.plugins import Site, default_estimator

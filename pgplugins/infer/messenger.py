@@ -15,8 +15,9 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.fit import check_draw, describe, element, misfit, suggestion
+from pgplugins.core.fit import check_draw, fits_for_good, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
+from pgplugins.core.parts import describe, element
 from pgplugins.core.provenance import Sources, Tracked, plain
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
@@ -26,7 +27,6 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
-    partly_reparameterized,
     refuse_pyro_baseline,
     refuse_unknown,
     require_kept,
@@ -206,17 +206,14 @@ class Draws(Recording):
         refuse_pyro_baseline(name, infer)
         choice = self.rules.choose(SiteInfo(name, fn, infer))
         reason = misfit(choice.estimator, base)
-        instead = suggestion(base)
-        if reason is None and choice.estimator.traits.pathwise:
-            reason, instead = partly_reparameterized(base), 'estimator="score_function"'
         if reason is not None:
             self._misfits.append(
                 f"{choice.estimator.name!r} at site {name!r}, which draws from "
-                f"{describe(base)}: {reason} (write {instead})"
+                f"{describe(base)}: {reason} (write {suggestion(base)})"
             )
             return None
         estimator = self.bound.bind(name, choice)
-        if carried_estimator(fn) is None:
+        if carried_estimator(fn) is None and fits_for_good(estimator, base):
             self.bound.remember(name, circumstances, estimator, asked)
         return estimator
 

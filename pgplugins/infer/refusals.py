@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
-from torch.distributions import Distribution
 
-from pgplugins.core.fit import element
 from pgplugins.errors import EstimatorError, ProgramError
 
 
@@ -37,18 +34,6 @@ def refuse_unknown(msg: Mapping[str, Any]) -> None:
         f"Site {msg['name']!r} draws from a {type(msg['fn']).__name__}, which is no "
         "torch.distributions.Distribution. Derive it from "
         "pyro.distributions.TorchDistribution."
-    )
-
-
-def partly_reparameterized(dist: Distribution) -> str | None:
-    """Say why the path alone is not enough, as with draws that were rejected."""
-    kind = type(element(dist))
-    usual = TorchDistributionMixin.score_parts
-    if getattr(kind, "score_parts", usual) is usual:
-        return None
-    return (
-        f"{kind.__name__} is reparameterized only in part (it has score_parts of its "
-        "own), so the path does not carry the whole gradient"
     )
 
 

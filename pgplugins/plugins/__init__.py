@@ -11,6 +11,7 @@ from pgplugins.plugins.registry import (
     estimator_class,
     owner_of,
     plugins,
+    problems,
     register,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "overview",
     "owner_of",
     "plugins",
+    "problems",
     "register",
 ]

@@ -1,8 +1,21 @@
 """Writing a plugin: a new estimator as a package of its own.
 
-A plugin is an installed package that names a module in the entry-point group
-``pgplugins``. The module marks the functions that pgplugins may call, its *hooks*, with
-``pgplugins.hookimpl``. Two files are enough. The first is ``pyproject.toml``:
+``pgplugins new`` writes one that works, with an estimator to edit and tests that prove
+it right (:mod:`pgplugins.testing`):
+
+.. code-block:: bash
+
+    pgplugins new centred        # writes the folder pgplugins-centred
+    cd pgplugins-centred
+    python -m pip install -e '.[test]'
+    python -m pytest
+
+``examples/pgplugins-example`` in the repository is such a package, finished by hand.
+
+What is in it? A plugin is an installed package that names a module in the entry-point
+group ``pgplugins``. The module marks the functions that pgplugins may call, its
+*hooks*, with ``pgplugins.hookimpl``. Two files are enough. The first is
+``pyproject.toml``:
 
 .. code-block:: toml
 
@@ -50,10 +63,11 @@ Install it with ``pip install -e .``; ``pgplugins list`` now shows ``centred``, 
 can be written wherever an estimator's name can: ``estimator="centred"``, or with
 options ``pgplugins.estimator("centred", centre=2.0)``.
 
-There are two hooks, and a module may implement either or both:
+There are three hooks, and a module may implement any of them:
 
 - ``pgplugins_register_estimators() -> list[type[Estimator]]``
 - ``pgplugins_default_estimator(site: Site) -> str | Estimator | None``
+- ``pgplugins_register_problems() -> list[Problem]``
 
 A hook may leave out arguments that it does not use, and no hook runs once per step.
 
@@ -84,6 +98,7 @@ import pluggy
 from torch.distributions import Distribution
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.problem import Problem
 
 PROJECT: Final = "pgplugins"
 
@@ -131,5 +146,19 @@ def pgplugins_default_estimator(site: Site) -> str | Estimator | None:
     Returns:
         The name of an estimator, a configured instance, or ``None`` to leave the
         decision to the next plugin and at last to pgplugins.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def pgplugins_register_problems() -> list[Problem]:
+    """Offer problems with exact gradients; called once, when the plugin is loaded.
+
+    The conformance kit proves every estimator on them that serves them. A plugin that
+    brings a distribution family of its own brings a problem for it here.
+
+    Returns:
+        Instances of :class:`~pgplugins.core.problem.Problem`, with names that no other
+        problem has.
     """
     raise NotImplementedError

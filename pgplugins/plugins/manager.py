@@ -13,6 +13,7 @@ from typing import Any, Final
 import pluggy
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.problem import Problem
 from pgplugins.errors import InputTypeError, PluginWarning, RegistrationError
 from pgplugins.plugins import hookspecs
 from pgplugins.plugins.catalogue import Catalogue
@@ -34,6 +35,7 @@ class Manager:
         """Load nothing yet."""
         self._catalogue = Catalogue()
         self._records: list[PluginRecord] = []
+        self._problems: dict[str, Problem] = {}
         self._lock = threading.RLock()
         self._loaded_built_in = False
         self._started_installed = False
@@ -51,6 +53,12 @@ class Manager:
         """Every plugin that was found, the built-in one first."""
         self._load()
         return list(self._records)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The problems of every installed plugin."""
+        self._load()
+        return list(self._problems.values())
 
     def add(self, cls: type[Estimator], owner: str) -> None:
         """Add one class by hand. Loads the built-in estimators, but no plugin.
@@ -154,7 +162,10 @@ class Manager:
                     f"{plugin!r} implements no hook; mark its functions "
                     f"@pgplugins.hookimpl. The hooks are {_hooks()}."
                 )
-            return self._catalogue.add(self._offered(plugin), owner)
+            problems = self._offered_problems(plugin, owner)
+            names = self._catalogue.add(self._offered(plugin), owner)
+            self._problems.update(problems)
+            return names
         except pluggy.PluginValidationError as error:
             self._forget(name)
             raise RegistrationError(f"{error}. The hooks are {_hooks()}.") from error
@@ -163,15 +174,38 @@ class Manager:
             raise
 
     def _offered(self, plugin: Any) -> Iterator[object]:
-        others = [p for p in self._pluggy.get_plugins() if p is not plugin]
-        hook = self._pluggy.subset_hook_caller("pgplugins_register_estimators", others)
-        for offer in hook():
+        for offer in self._ask(plugin, "pgplugins_register_estimators"):
             if not isinstance(offer, (list, tuple)):
                 raise RegistrationError(
                     "pgplugins_register_estimators must return a list of classes; "
                     f"it returned {offer!r}."
                 )
             yield from offer
+
+    def _offered_problems(self, plugin: Any, owner: str) -> dict[str, Problem]:
+        fresh: dict[str, Problem] = {}
+        for offer in self._ask(plugin, "pgplugins_register_problems"):
+            if not isinstance(offer, (list, tuple)) or not all(
+                isinstance(problem, Problem) for problem in offer
+            ):
+                raise RegistrationError(
+                    "pgplugins_register_problems must return a list of "
+                    f"pgplugins.testing.problems.Problem; it returned {offer!r}."
+                )
+            for problem in offer:
+                if problem.name in self._problems or problem.name in fresh:
+                    raise RegistrationError(
+                        f"{owner} offers a problem {problem.name!r}, a name that "
+                        "another problem has; give one of them another name."
+                    )
+                fresh[problem.name] = problem
+        return fresh
+
+    def _ask(self, plugin: Any, hook: str) -> list[Any]:
+        """Call a hook of one plugin alone."""
+        others = [p for p in self._pluggy.get_plugins() if p is not plugin]
+        answers: list[Any] = self._pluggy.subset_hook_caller(hook, others)()
+        return answers
 
     def _forget(self, name: str) -> None:
         if self._pluggy.has_plugin(name):

@@ -6,6 +6,7 @@ import inspect
 from typing import Any, TypeVar
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.problem import Problem
 from pgplugins.errors import InputError, InputTypeError, UnknownEstimatorError
 from pgplugins.plugins.catalogue import ALIASES, THIS_PROCESS
 from pgplugins.plugins.construction import construct
@@ -116,6 +117,11 @@ def plugins() -> list[PluginRecord]:
         ('pgplugins', 'loaded')
     """
     return _manager.records
+
+
+def problems() -> list[Problem]:
+    """Return the problems with exact gradients that installed plugins offer."""
+    return _manager.problems
 
 
 def owner_of(name: str) -> str:

@@ -13,7 +13,8 @@ from torch.distributions import (
 )
 
 import pgplugins as pg
-from pgplugins.core.fit import describe, element, misfit, require_fit, suggestion
+from pgplugins.core.fit import misfit, require_fit, suggestion
+from pgplugins.core.parts import describe, element
 
 NORMAL = Normal(torch.zeros(3), 1.0)
 BERNOULLI = Bernoulli(torch.full((3,), 0.5))

@@ -182,3 +182,30 @@ def test_a_distribution_that_cannot_be_rebuilt_is_refused():
     law = Stubborn(torch.zeros(2), torch.ones(2), tag="x")
     with pytest.raises(pg.PgpluginsError, match=r"Stubborn.*rebuilt.*score_function"):
         with_parameters(law, parameters_of(law))
+
+
+@pytest.mark.parametrize(
+    ("law", "setting"),
+    [
+        (dist.Stable(1.4, 0.3, coords="S"), "coords"),
+        (dist.ContinuousBernoulli(torch.tensor(0.3), lims=(0.4, 0.6)), "_lims"),
+    ],
+    ids=["coords", "lims"],
+)
+def test_settings_survive(law, setting):
+    """They have defaults, so that nothing would have told of their loss."""
+    rebuilt = with_parameters(law, parameters_of(law))
+    assert getattr(rebuilt, setting) == getattr(law, setting)
+
+
+def test_a_constructor_without_validation_is_served():
+    law = dist.MixtureOfDiagNormals(torch.zeros(2, 2), torch.ones(2, 2), torch.zeros(2))
+    rebuilt = with_parameters(law, parameters_of(law))
+    assert rebuilt.batch_shape == law.batch_shape
+
+
+def test_a_constructor_that_asserts_is_refused():
+    law = dist.GaussianScaleMixture(torch.ones(2), torch.zeros(2), torch.ones(2))
+    values = {k: v.expand(3, 2) for k, v in parameters_of(law).items()}
+    with pytest.raises(pg.PgpluginsError, match="cannot be rebuilt"):
+        with_parameters(law, values)

@@ -9,7 +9,7 @@ import pytest
 
 import pgplugins as pg
 from pgplugins.errors import PluginWarning
-from pgplugins.plugins import Site, default_estimator, owner_of, plugins
+from pgplugins.plugins import Site, default_estimator, owner_of, plugins, problems
 from tests.plugins.sources import estimator
 
 BUILT_IN = {"enumerate", "hybrid", "reparameterized", "score_function"}
@@ -296,3 +296,53 @@ def test_registering_by_hand_loads_no_plugin(install, manager):
 
     with pytest.warns(PluginWarning):
         assert "mine" in pg.available()
+
+
+PROBLEM = """
+import torch
+import pgplugins as pg
+from pgplugins.testing.problems import Expectation, Problem
+from torch.distributions import Exponential
+
+
+def problem(name):
+    return Problem(
+        name=name,
+        parameters={{"rate": torch.tensor(1.5).double()}},
+        objective=Expectation(lambda p: Exponential(p["rate"]), lambda x, p: x),
+        expected_cost=lambda p: 1 / p["rate"],
+    )
+
+
+@pg.hookimpl
+def pgplugins_register_problems():
+    return {returned}
+"""
+
+
+def test_a_plugin_may_offer_problems(install):
+    install("one", PROBLEM.format(returned='[problem("waiting_time")]'))
+    assert [p.name for p in problems()] == ["waiting_time"]
+    assert record("one").status == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("[3]", "must return a list of pgplugins.testing.problems.Problem"),
+        ('problem("alone")', "must return a list"),
+        ('[problem("twice"), problem("twice")]', "another problem has"),
+    ],
+)
+def test_what_is_no_list_of_problems_is_left_out(install, returned, words):
+    install("bad", PROBLEM.format(returned=returned))
+    with pytest.warns(PluginWarning, match=words):
+        assert problems() == []
+
+
+def test_two_plugins_with_a_problem_of_one_name(install):
+    install("a", PROBLEM.format(returned='[problem("same")]'))
+    install("b", PROBLEM.format(returned='[problem("same")]'))
+    with pytest.warns(PluginWarning, match="'same'"):
+        assert len(problems()) == 1
+    assert [record(n).status for n in "ab"] == ["loaded", "failed"]

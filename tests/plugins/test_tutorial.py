@@ -1,12 +1,15 @@
 """The plugin that the tutorial shows is a plugin that works."""
 
 import re
+import shlex
 import textwrap
 import tomllib
 
 import torch
+from click.testing import CliRunner
 
 import pgplugins as pg
+from pgplugins import cli
 from pgplugins.plugins import hookspecs, owner_of
 
 
@@ -44,3 +47,20 @@ def test_the_tutorials_entry_point_leads_to_a_module_of_its_own_name():
     (module,) = project["entry-points"]["pgplugins"].values()
     assert module == project["name"].replace("-", "_")
     assert f"``{module}.py``" in hookspecs.__doc__
+
+
+def test_the_command_that_the_tutorial_begins_with_writes_what_it_shows(
+    tmp_path, monkeypatch
+):
+    (commands,), (metadata,) = blocks("bash"), blocks("toml")
+    first, second, *others = commands.strip().splitlines()
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(first, comments=True)
+    done = CliRunner().invoke(cli.main, arguments[1:])
+    assert (arguments[0], done.exit_code) == ("pgplugins", 0)
+    package = tmp_path / second.removeprefix("cd ")
+    written = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    shown = tomllib.loads(metadata)["project"]
+    assert written["name"] == shown["name"]
+    assert written["entry-points"] == shown["entry-points"]
+    assert all(command in done.output for command in [second, *others])
