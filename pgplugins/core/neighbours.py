@@ -12,8 +12,8 @@ from torch.distributions import Distribution
 from pgplugins.core.algebra import zero_valued
 from pgplugins.core.draw import Draw
 from pgplugins.core.features import Feature, WeakDerivative, WeakDerivatives
-from pgplugins.core.fit import element
 from pgplugins.core.parameters import parameters_of
+from pgplugins.core.parts import element
 from pgplugins.errors import EstimatorError
 
 

@@ -1,7 +1,8 @@
 """What the library knows of families of distributions, registered by type.
 
 Importing this package registers it: what families offer estimators, and their faults.
-The features are open to plugins; each is a registry by distribution type, as torch's ``register_kl`` is::
+The features are open to plugins; each is a registry by distribution type, as torch's
+``register_kl`` is::
 
     @pg.families.reflection.register(dist.Logistic)
     def _(law):
