@@ -203,16 +203,24 @@ def _(dist: MultivariateNormal) -> dict[str, Tensor]:
     }
 
 
+def _keeps_parameters(dist: TransformedDistribution) -> bool:
+    """Whether a family's transforms are made of its parameters, as Gumbel's are."""
+    return any(name in dist.__dict__ for name in dist.arg_constraints)
+
+
 @parameters_of.register(TransformedDistribution)
 def _(dist: TransformedDistribution) -> dict[str, Tensor]:
+    if _keeps_parameters(dist):
+        return parameters_of.dispatch(Distribution)(dist)
     return parameters_of(dist.base_dist)
 
 
 @with_parameters.register(TransformedDistribution)
 def _(dist: TransformedDistribution, values: dict[str, Tensor]) -> Distribution:
+    if _keeps_parameters(dist):
+        return with_parameters.dispatch(Distribution)(dist, values)
     base = with_parameters(dist.base_dist, values)
     rebuilt = dist.__new__(type(dist))
-    # Some families keep parameters that their transforms are made of.
     rebuilt.__dict__.update(dist.__dict__)
     TransformedDistribution.__init__(
         rebuilt, base, dist.transforms, validate_args=False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyro.distributions as dist
 import torch
@@ -130,9 +130,22 @@ class Bell(dist.Normal):
             return self.rsample(sample_shape)
 
 
+class Mean(NamedTuple):
+    """The mean over every path of scripted draws.
+
+    Args:
+        value: The mean.
+        told: Nothing was drawn from torch's generator besides: the paths are all that
+            can happen. Else it is the mean given one state of the generator.
+    """
+
+    value: Tensor
+    told: bool
+
+
 def exact_mean(
     run: Callable[[], Tensor], limit: int = 100, nodes: int = NODES
-) -> Tensor | None:
+) -> Mean | None:
     """Return the mean of what ``run`` returns over every path of its scripted draws.
 
     Args:
@@ -141,23 +154,26 @@ def exact_mean(
         nodes: Per standard Normal draw.
 
     Returns:
-        The mean, or ``None`` if there are more paths or if ``run`` draws from torch's
-        generator as well: then the paths are not all that can happen.
+        The mean, or ``None`` if there are more paths.
 
     Example:
-        >>> exact_mean(lambda: Coin(torch.tensor(0.25)).sample())
+        >>> exact_mean(lambda: Coin(torch.tensor(0.25)).sample()).value
         tensor(0.2500, dtype=torch.float64)
     """
     total: Tensor | None = None
+    told = True
     decided: list[int] | None = []
+    before = torch.get_rng_state()
     while decided is not None:
         script = Script(decided, nodes)
-        before = torch.get_rng_state()
+        torch.set_rng_state(before)
         with _playing(script):
             result = run()
-        if script.paths > limit or not torch.equal(before, torch.get_rng_state()):
+        if script.paths > limit:
             return None
+        told = told and torch.equal(before, torch.get_rng_state())
         part = script.probability * result.detach().double()
         total = part if total is None else total + part
         decided = script.following()
-    return total
+    assert total is not None
+    return Mean(total, told)

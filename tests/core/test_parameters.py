@@ -122,6 +122,8 @@ def test_gradients_reach_the_parameters_through_the_copy(make):
         (lambda: dist.Bernoulli(probs=P), {"probs"}),
         (lambda: dist.Categorical(logits=P), {"logits"}),
         (lambda: dist.Binomial(3, probs=P), {"probs"}),
+        (lambda: dist.Geometric(probs=P), {"probs"}),
+        (lambda: dist.Geometric(logits=P), {"logits"}),
         (lambda: dist.NegativeBinomial(3 * ONE, logits=P), {"total_count", "logits"}),
         (lambda: dist.OneHotCategorical(probs=P), {"logits"}),
         (lambda: dist.RelaxedBernoulli(0.8 * ONE, logits=P).base_dist, {"logits"}),

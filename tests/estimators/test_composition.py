@@ -60,7 +60,7 @@ def test_a_global_site_above_a_plated_one(first, second):
 
 
 @pytest.mark.parametrize("particles", [1, 500])
-@pytest.mark.parametrize("name", ["reparameterized", "score_function", "hybrid"])
+@pytest.mark.parametrize("name", ["reparameterized", "score_function", "hybrid", "lax"])
 def test_a_site_with_the_rows_of_an_enumerated_parent(name, particles):
     logits, mu = parameter(0.3, -0.2, 0.9), parameter(0.5, 1.5)
     shift = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64)
@@ -85,8 +85,9 @@ def test_a_site_with_the_rows_of_an_enumerated_parent(name, particles):
     assert_mean(found, exact, power=particles > 1)
 
 
+@pytest.mark.parametrize("above", ["reparameterized", "hybrid", "lax"])
 @pytest.mark.parametrize("name", ["enumerate", "score_function"])
-def test_a_discrete_site_below_a_pathwise_one(name):
+def test_a_discrete_site_below_a_continuous_one(name, above):
     mu, s = parameter(0.4), parameter(0.7)
 
     def program():
@@ -101,12 +102,43 @@ def test_a_discrete_site_below_a_pathwise_one(name):
     value = torch.trapezoid(density * (p * (3 - x) ** 2 + (1 - p) * x**2), z)
     exact = flat_gradient(value, [mu, s])
     objective = pg.ExpectedCost(
-        estimators={"x": "reparameterized", "b": name},
+        estimators={"x": above, "b": name},
         num_particles=4000,
         max_plate_nesting=0,
     )
     found = gradients(lambda: objective(program), [mu, s], 80)
     assert_mean(found, exact)
+
+
+@pytest.mark.parametrize("name", ["reparameterized", "score_function", "hybrid", "lax"])
+def test_a_site_beside_an_enumerated_one(name):
+    # The cost has the rows of k, each with a weight of its own, but x has not.
+    logits, mu = parameter(0.3, -1.2, 1.4), parameter(0.5)
+    shift = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64)
+
+    def program():
+        k = pyro.sample("k", dist.Categorical(logits=logits))
+        x = pyro.sample("x", dist.Normal(mu, 1.0))
+        pg.cost("c", (x - shift[k]) ** 3 + x)
+
+    d = mu - shift
+    given = d**3 + 3 * d + mu
+    leaves = [logits, mu]
+    exact = flat_gradient((torch.softmax(logits, -1) * given).sum(), leaves)
+
+    def repeated(name):
+        objective = pg.ExpectedCost(
+            estimators={"k": "enumerate", "x": name},
+            num_particles=200,
+            max_plate_nesting=0,
+        )
+        return gradients(lambda: objective(program), leaves, 400)
+
+    found = repeated(name)
+    assert_mean(found, exact)
+    if name == "hybrid":
+        path = repeated("reparameterized")
+        assert found[50:, -1].var() < 0.25 * path[50:, -1].var()
 
 
 def test_two_enumerated_sites_in_one_plate_and_one_outside():

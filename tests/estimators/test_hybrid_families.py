@@ -115,6 +115,23 @@ FAMILIES = {
             + math.pi**2 / 6 * (2 * p[1]).exp()
         ),
     ),
+    "Weibull": (
+        (0.2, 0.6),
+        lambda p: dist.Weibull(p[..., 0].exp(), p[..., 1].exp()),
+        lambda x: x**2,
+        lambda p: (2 * p[0]).exp() * torch.lgamma(1 + 2 / p[1].exp()).exp(),
+    ),
+    "Kumaraswamy": (
+        (0.4, 0.9),
+        lambda p: dist.Kumaraswamy(p[..., 0].exp(), p[..., 1].exp()),
+        lambda x: x**2,
+        lambda p: (
+            p[1]
+            + torch.lgamma(1 + 2 / p[0].exp())
+            + torch.lgamma(p[1].exp())
+            - torch.lgamma(1 + 2 / p[0].exp() + p[1].exp())
+        ).exp(),
+    ),
     "MultivariateStudentT": (
         (0.5, -0.3),
         lambda p: dist.MultivariateStudentT(
@@ -171,6 +188,9 @@ def test_mean_and_variance(name):
         "MultivariateNormal",
         "LogNormal",
         "TransformedDistribution",
+        "Gumbel",
+        "Weibull",
+        "Kumaraswamy",
     ],
 )
 def test_it_pays(name):

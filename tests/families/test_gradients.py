@@ -51,6 +51,24 @@ def test_gradients_are_exact_in_the_mean(family):
         assert found.tenth_off > 1, f"{name}: an error of 10% would not be seen"
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        "AVFMultivariateNormal",
+        "GaussianHMM",
+        "IndependentHMM",
+        "MaskedMixture",
+        "OMTMultivariateNormal",
+    ],
+)
+def test_lax_serves_those_that_the_hybrid_cannot(label):
+    """It needs both gradients, but no parameters of each draw's own."""
+    (family,) = [f for f in CATALOGUE if f.label == label]
+    assert refusal_of(family, "hybrid") is not None
+    found = measure(family, "lax", family.truth(family))
+    assert found.holds, found
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_what_is_measured_finds_a_wrong_gradient(name):
     """Here the truth is moved; to move the gradient by a tenth is the same."""

@@ -94,45 +94,6 @@ def weights_sum_to_one(subject: Subject) -> None:
 
 
 @check()
-def the_weighted_costs_are_reported(subject: Subject) -> None:
-    """The estimate is the weighted mean of the costs of the very rows drawn."""
-    for problem in subject.expectations:
-        _require_reported(subject, problem)
-
-
-def _require_reported(subject: Subject, problem: Problem) -> None:
-    objective = problem.objective
-    assert isinstance(objective, Expectation)
-    leaves = problem.leaves()
-    law = objective.law(leaves)
-    particles = max(3, subject.fewest)
-    estimator = subject.fresh()
-    original = estimator.draw
-    seen: list[torch.Tensor] = []
-    weights: list[torch.Tensor | None] = []
-
-    def draw(law: torch.distributions.Distribution) -> Draw:
-        drawn = original(law)
-        weights.append(drawn.weight)
-        return drawn
-
-    def cost(x: torch.Tensor) -> torch.Tensor:
-        seen.append(objective.cost(x, leaves))
-        return seen[-1]
-
-    object.__setattr__(estimator, "draw", draw)
-    found = expectation(cost, law, estimator=estimator, num_samples=particles)
-    costs, weight = seen[0].reshape(-1, particles, *law.batch_shape), weights[0]
-    rows = costs.mean(0) if weight is None else (weight * costs).sum(0)
-    want = rows.mean(0)
-    if not torch.allclose(found, want, rtol=1e-9, atol=1e-12):
-        raise CheckFailed(
-            f"the estimate on {problem.name!r} is {found.tolist()}, but the weighted "
-            f"costs of its rows are {want.tolist()}"
-        )
-
-
-@check()
 def rows_are_as_declared(subject: Subject) -> None:
     """As many rows as ``cost_evaluations`` says."""
     declared = subject.traits.cost_evaluations
@@ -219,6 +180,45 @@ def paths_need_no_term(subject: Subject) -> None:
                 f"traits.pathwise is declared, but gradient_term returned a tensor "
                 f"{where}"
             )
+
+
+@check()
+def the_weighted_costs_are_reported(subject: Subject) -> None:
+    """The estimate is the weighted mean of the costs of the very rows drawn."""
+    for problem in subject.expectations:
+        _require_reported(subject, problem)
+
+
+def _require_reported(subject: Subject, problem: Problem) -> None:
+    objective = problem.objective
+    assert isinstance(objective, Expectation)
+    leaves = problem.leaves()
+    law = objective.law(leaves)
+    particles = max(3, subject.fewest)
+    estimator = subject.fresh()
+    original = estimator.draw
+    seen: list[torch.Tensor] = []
+    weights: list[torch.Tensor | None] = []
+
+    def draw(law: torch.distributions.Distribution) -> Draw:
+        drawn = original(law)
+        weights.append(drawn.weight)
+        return drawn
+
+    def cost(x: torch.Tensor) -> torch.Tensor:
+        seen.append(objective.cost(x, leaves))
+        return seen[-1]
+
+    object.__setattr__(estimator, "draw", draw)
+    found = expectation(cost, law, estimator=estimator, num_samples=particles)
+    costs, weight = seen[0].reshape(-1, particles, *law.batch_shape), weights[0]
+    rows = costs.mean(0) if weight is None else (weight * costs).sum(0)
+    want = rows.mean(0)
+    if not torch.allclose(found, want, rtol=1e-9, atol=1e-12):
+        raise CheckFailed(
+            f"the estimate on {problem.name!r} is {found.tolist()}, but the weighted "
+            f"costs of its rows are {want.tolist()}"
+        )
 
 
 @check()

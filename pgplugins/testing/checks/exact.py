@@ -20,7 +20,7 @@ from pgplugins.testing.registry import check
 from pgplugins.testing.script import exact_mean
 from pgplugins.testing.subject import Subject
 
-_LOOPS = (300, 1200)
+_LOOPS = (300, 900)
 _REPLICATES = (4_000, 32_000)
 _ROUNDING = 1e-6
 _FINER = 6  # nodes; what both rules agree on is no matter of the rule
@@ -60,7 +60,7 @@ _PLANS: dict[str, Sequence[tuple[int, int]]] = {
 }
 _WARM = {"coin", "die", "bell", "joined_coins"}
 # Where there is no script these are estimated one by one, the others as replicates.
-_LOOPED = {"coin", "die", "bell", "joined_coins", "joined_bells"}
+_LOOPED = {"coin", "bell", "joined_coins", "joined_bells"}
 
 
 def _cases(subject: Subject) -> list[Case]:
@@ -129,6 +129,9 @@ def exactly(
 ) -> str | None:
     """Compare the mean over all paths with the truth.
 
+    An estimator that draws random numbers of its own, as the first weights of a
+    network, may be exact whatever they are; if it is not, only sampling can tell.
+
     Where the two rules for Normals agree with one another and not with the truth, the
     estimate is a polynomial of the draws with a wrong mean. Where they do not agree it
     is no polynomial, and only sampling can tell.
@@ -148,16 +151,18 @@ def exactly(
     mean = exact_mean(run)
     if mean is None:
         return "sampled"
-    off = _distance(mean, truth)
+    off = _distance(mean.value, truth)
     if float(off.max()) <= _ROUNDING:
         return None
+    if not mean.told:
+        return "sampled"
     finer = exact_mean(run, _MORE_PATHS, _FINER)
-    if finer is None or float(_distance(mean, finer).max()) > _ROUNDING:
+    if finer is None or float(_distance(mean.value, finer.value).max()) > _ROUNDING:
         return "sampled: it is no polynomial of the draws"
     i = int(off.argmax())
     raise CheckFailed(
-        f"{what} for {labels[i]!r} has the mean {float(mean[i]):.6g} over all paths of "
-        f"its draws; exactly {float(truth[i]):.6g}"
+        f"{what} for {labels[i]!r} has the mean {float(mean.value[i]):.6g} over all "
+        f"paths of its draws; exactly {float(truth[i]):.6g}"
     )
 
 

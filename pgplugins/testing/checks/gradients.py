@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +15,7 @@ from pgplugins.testing.registry import check
 from pgplugins.testing.subject import Subject
 
 _ELEMENTS = 400_000  # numbers drawn at once, at most
-_SIZES = (4_000, 32_000, 250_000)
+_SIZES = (4_000, 32_000, 200_000)
 PROGRAM_SIZES = (1_000, 6_000, 40_000)
 _LESSON = 2_000
 
@@ -34,9 +35,13 @@ def sizes_for(problem: Problem) -> list[int]:
 )
 def unbiased_gradient(subject: Subject, case: Problem) -> str:
     """Value and gradient have the exact mean, at first and after learning."""
-    sizes = sizes_for(case)
-    resolution = 0.0
-    for particles, warm in ((subject.fewest, False), (subject.fewest + 1, True)):
+    every = sizes_for(case)
+    resolution = math.inf
+    # A bias at first is sought exactly by small_batches; here two looks have to do.
+    for particles, warm, sizes in (
+        (subject.fewest, False, every[:2]),
+        (subject.fewest + 1, True, every),
+    ):
         estimation = subject.estimation(case, particles)
         if warm:
             estimation.replicates(min(_LESSON, sizes[0]))
@@ -54,7 +59,7 @@ def unbiased_gradient(subject: Subject, case: Problem) -> str:
             + (" after learning" if warm else ""),
             subject.ledger,
         )
-        resolution = max(resolution, verdict.resolution)
+        resolution = min(resolution, verdict.resolution)
     return f"would see {100 * resolution:.0f}%" if resolution > 1e-6 else "exact"
 
 
