@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 
 def perturbed(logits: Tensor) -> Tensor:
@@ -12,22 +13,22 @@ def perturbed(logits: Tensor) -> Tensor:
 
 
 def perturbed_given(logits: Tensor, choice: Tensor) -> Tensor:
-    """Draw :func:`perturbed` logits given which of them is the largest.
+    """Draw :func:`perturbed` logits given which is the largest, less that largest.
 
     The largest is independent of where it is; the others are truncated by it (Tucker et
-    al. 2017, "REBAR", appendix B; Grathwohl et al. 2018, appendix B).
+    al. 2017, "REBAR", appendix B; Grathwohl et al. 2018, appendix B). Left out is what
+    all have in common, as a softmax does not see it: the largest is zero.
 
     Args:
         logits: Shape ``(*batch_shape, K)``.
         choice: One-hot, the same shape.
     """
     noise = exponential(logits)
-    log_probs = logits.log_softmax(-1)
     top = (noise * choice).sum(-1, keepdim=True)
     # In units of their own rates the others arrive after the first.
-    others = -((noise.log() - log_probs).exp() + top).log()
-    shift = logits.logsumexp(-1, keepdim=True)
-    return shift + torch.where(choice > 0.5, -top.log(), others)
+    lead = top.log() - noise.log()
+    others = logsigmoid(logits.log_softmax(-1) + lead)
+    return torch.where(choice > 0.5, torch.zeros_like(choice), others)
 
 
 def chosen(latent: Tensor) -> Tensor:

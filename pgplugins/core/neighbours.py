@@ -43,7 +43,8 @@ def draw_with_neighbours(
     derivatives = feature.of(dist)
     assert derivatives is not None
     value = dist.sample()
-    pairs = derivatives(value)
+    # What is not differentiated for needs no rows.
+    pairs = [pair for pair in derivatives(value) if pair.parameter.requires_grad]
     joined = dist.event_shape[: len(dist.event_shape) - len(inner.event_shape)]
     count = joined.numel()
     total = 1 + sum(count * (1 if p.minus is None else 2) for p in pairs)
@@ -67,13 +68,13 @@ def draw_with_neighbours(
             rows.append(_replaced(value, pair.minus, batch, count, inner))
         differences.append(_difference(pair, dist, joined, plus, minus))
     everything = torch.cat(rows)
-    like = pairs[0].scale
+    like = next(iter(parameters_of(inner).values()))
     weight = torch.zeros(total, *dist.batch_shape, dtype=like.dtype, device=like.device)
     weight[0] = 1
     return Draw(dist=dist, value=everything, weight=weight, extra=differences)
 
 
-def difference_term(draw: Draw, cost: Tensor) -> Tensor:
+def difference_term(draw: Draw, cost: Tensor) -> Tensor | None:
     """Return the zero whose gradient is every scaled difference of costs.
 
     Args:
@@ -81,7 +82,8 @@ def difference_term(draw: Draw, cost: Tensor) -> Tensor:
         cost: Shape ``(rows, *batch_shape)``, or with dimensions of others between.
 
     Returns:
-        Shape ``(*batch_shape)``, or with those dimensions.
+        Shape ``(*batch_shape)``, or with those dimensions; ``None`` if no parameter is
+        differentiated for.
     """
     held = cost.detach()
     term: Tensor | None = None
@@ -90,7 +92,6 @@ def difference_term(draw: Draw, cost: Tensor) -> Tensor:
         change = (held[one.plus] - held[one.minus]).movedim(0, -1)
         part = (one.scale * change * zero_valued(one.parameter)).sum(-1)
         term = part if term is None else term + part
-    assert term is not None
     return term
 
 

@@ -31,6 +31,23 @@ def points_of(dist: Distribution, max_points: int) -> Tensor:
     return rows.reshape(-1, *(1,) * len(dist.batch_shape), *dist.event_shape)
 
 
+def support_size(dist: Distribution) -> int:
+    """Return how many points there are.
+
+    Raises:
+        NotImplementedError: The distribution has no finite support.
+
+    Example:
+        >>> from torch.distributions import Bernoulli
+        >>> support_size(Independent(Bernoulli(torch.zeros(10)), 1))
+        1024
+    """
+    base, copies = _product(dist)
+    points: int = base.enumerate_support(expand=False).shape[0]
+    size: int = points**copies
+    return size
+
+
 def too_large(dist: Distribution, max_points: int) -> str | None:
     """Say why the support cannot be enumerated; ``None`` if it can."""
     base, copies = _product(dist)

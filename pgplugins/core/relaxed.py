@@ -78,8 +78,8 @@ class CoupledLatents(NamedTuple):
     """A one-hot choice with two latents of its law, the second given the choice."""
 
     choice: Tensor
-    free: Tensor
-    given: Tensor
+    both: Tensor
+    """Shape ``(2, *logits.shape)``, each up to what its K numbers have in common."""
 
 
 def couple(logits: Tensor) -> CoupledLatents:
@@ -89,4 +89,5 @@ def couple(logits: Tensor) -> CoupledLatents:
     """
     free = perturbed(logits)
     choice = chosen(free)
-    return CoupledLatents(choice, free, perturbed_given(logits, choice))
+    both = torch.stack([free, perturbed_given(logits, choice)])
+    return CoupledLatents(choice, both)

@@ -10,68 +10,67 @@ from torch import Tensor, nn
 
 
 class Tuned(nn.Module):
-    """Named tensors with Adam's moments, all of them buffers.
+    """A vector with Adam's moments, all of them buffers.
 
-    They are no parameters: nobody else's optimizer trains them, and a checkpoint holds
-    the whole state (Kingma and Ba 2015, algorithm 1).
+    It is no parameter: nobody else's optimizer trains it, and a checkpoint holds the
+    whole state (Kingma and Ba 2015, algorithm 1).
 
     Args:
         rate: The learning rate.
 
     Example:
         >>> tuned = Tuned(rate=0.1)
-        >>> tuned.start({"x": torch.tensor(1.0)})
-        >>> tuned.step({"x": torch.tensor(3.0)})
-        >>> round(tuned.leaves()["x"].item(), 3)
-        0.9
+        >>> tuned.start(torch.ones(1))
+        >>> tuned.step(torch.full((1,), 3.0))
+        >>> tuned.leaf()
+        tensor([0.9000], requires_grad=True)
     """
 
+    value: Tensor
+    mean: Tensor
+    square: Tensor
     steps: Tensor
 
     def __init__(self, rate: float) -> None:
-        """Start without tensors."""
+        """Start without entries."""
         super().__init__()
         self.rate = rate
+        for name in ("value", "mean", "square"):
+            self.register_buffer(name, torch.zeros(0))
         self.register_buffer("steps", torch.tensor(0))
 
     @property
     def started(self) -> bool:
-        """Whether there are tensors."""
-        return len(self._buffers) > 1
+        """Whether there are entries."""
+        return self.value.numel() > 0
 
-    def start(self, values: Mapping[str, Tensor]) -> None:
-        """Set the tensors, and their moments to zero."""
-        for name, value in values.items():
-            self.register_buffer(name, value.detach().clone())
-            self.register_buffer(f"{name}_mean", torch.zeros_like(value))
-            self.register_buffer(f"{name}_square", torch.zeros_like(value))
+    def start(self, value: Tensor) -> None:
+        """Set the entries, and their moments to zero."""
+        self.value = value.detach().clone()
+        self.mean = torch.zeros_like(value)
+        self.square = torch.zeros_like(value)
 
-    def leaves(self) -> dict[str, Tensor]:
-        """Return the tensors as leaves to differentiate for."""
-        names = [n for n in self._buffers if f"{n}_square" in self._buffers]
-        return {n: self.get_buffer(n).detach().requires_grad_() for n in names}
+    def leaf(self) -> Tensor:
+        """Return the entries as a leaf to differentiate for."""
+        return self.value.detach().requires_grad_()
 
-    def step(self, gradients: Mapping[str, Tensor]) -> None:
-        """Take one step against the gradients; none if one of them is not finite."""
-        if not all(bool(g.isfinite().all()) for g in gradients.values()):
+    def step(self, gradient: Tensor) -> None:
+        """Take one step against the gradient; none if it is not finite."""
+        if not bool(gradient.isfinite().all()):
             return
         self.steps = self.steps + 1
         count = float(self.steps)
-        for name, gradient in gradients.items():
-            mean = self.get_buffer(f"{name}_mean").lerp(gradient, 0.1)
-            square = self.get_buffer(f"{name}_square").lerp(gradient**2, 0.001)
-            size = (square / (1 - 0.999**count)).sqrt() + 1e-8
-            value = self.get_buffer(name)
-            setattr(self, name, value - self.rate * mean / (1 - 0.9**count) / size)
-            setattr(self, f"{name}_mean", mean)
-            setattr(self, f"{name}_square", square)
+        self.mean = self.mean.lerp(gradient, 0.1)
+        self.square = self.square.lerp(gradient.square(), 0.001)
+        size = (self.square / (1 - 0.999**count)).sqrt() + 1e-8
+        self.value = self.value - self.rate / (1 - 0.9**count) * self.mean / size
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any
     ) -> None:
-        for key, value in state_dict.items():
-            name = key.removeprefix(prefix)
-            if key.startswith(prefix) and name not in self._buffers:
-                # Their shapes are only known once a site has been seen.
-                self.register_buffer(name, torch.empty_like(value))
+        for name in ("value", "mean", "square"):
+            stored = state_dict.get(prefix + name)
+            if stored is not None:
+                # Their size is only known once a site has been seen.
+                setattr(self, name, torch.empty_like(stored))
         super()._load_from_state_dict(dict(state_dict), prefix, *args)

@@ -54,6 +54,6 @@ class FiniteDifference(Estimator):
         """Return the draw and, with weight zero, its neighbours."""
         return draw_with_neighbours(dist, difference, self.max_rows)
 
-    def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor:
+    def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the scaled differences along the parameters, ``batch_shape``."""
         return difference_term(draw, cost)

@@ -56,6 +56,6 @@ class MeasureValued(Estimator):
         """Return the draw and, with weight zero, its coupled pairs."""
         return draw_with_neighbours(dist, weak_derivative, self.max_rows)
 
-    def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor:
+    def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the scaled differences along the parameters, ``batch_shape``."""
         return difference_term(draw, cost)

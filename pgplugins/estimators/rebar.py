@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from torch.distributions import Distribution
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive
-from pgplugins.core.relaxed import CoupledLatents, RelaxedSite, couple, relaxed_site
+from pgplugins.core.relaxed import RelaxedSite, couple, relaxed_site
 from pgplugins.core.tuning import Tuned
 
 
@@ -55,41 +56,35 @@ class Rebar(Estimator):
         positive(temperature, "temperature")
         self.tune = tune
         self.tuned = Tuned(rate=0.01)
-        self.tuned.start(
-            {
-                "eta": torch.tensor(1.0, dtype=torch.float64),
-                "log_temperature": torch.tensor(temperature).double().log(),
-            }
-        )
+        start = [1.0, math.log(temperature)]
+        self.tuned.start(torch.tensor(start, dtype=torch.float64))
 
     def draw(self, dist: Distribution) -> Draw:
         """Return the choice and, with weight zero, two softened points near it."""
         site = relaxed_site(dist)
         latents = couple(site.own)
-        leaves = self.tuned.leaves()
-        temperature = leaves["log_temperature"].to(site.own).exp()
-        rows = [
-            site.value(latents.choice),
-            site.value((latents.free / temperature).softmax(-1)),
-            site.value((latents.given / temperature).softmax(-1)),
-        ]
+        leaf = self.tuned.leaf()
+        eta, log_temperature = leaf.to(site.own).unbind()
+        softened = (latents.both / log_temperature.exp()).softmax(-1)
+        rows = torch.cat([latents.choice.unsqueeze(0), softened])
         weight = torch.tensor([1.0, 0.0, 0.0]).to(site.own)
         return Draw(
             dist=dist,
-            value=torch.stack(rows),
+            value=site.value(rows),
             weight=weight.reshape(3, *(1,) * site.batch),
-            extra=_Extra(site, latents, leaves),
+            extra=_Extra(site, latents.choice, leaf, eta),
             off_support=True,
         )
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the corrected score term, shape ``batch_shape``."""
         extra: _Extra = draw.extra
-        site, eta = extra.site, extra.leaves["eta"].to(cost)
-        score = site.score(extra.latents.choice)
+        site = extra.site
+        eta = extra.eta.to(cost)
         path = _path(cost[1] - cost[2], site, create_graph=self.tune)
         relaxed = cost[2] if self.tune else cost[2].detach()
-        estimate = site.lift(cost[0].detach() - eta * relaxed) * score + eta * path
+        rest = site.lift(cost[0].detach() - eta * relaxed)
+        estimate = rest * site.score(extra.choice) + eta * path
         extra.estimate = estimate
         return site.term(estimate)
 
@@ -98,27 +93,19 @@ class Rebar(Estimator):
         extra: _Extra = draw.extra
         if not self.tune or extra.estimate is None:
             return
-        names = list(extra.leaves)
-        gradients = torch.autograd.grad(
-            extra.estimate.square().sum(),
-            [extra.leaves[n] for n in names],
-            retain_graph=True,
-            allow_unused=True,
+        (gradient,) = torch.autograd.grad(
+            extra.estimate.square().sum(), extra.leaf, retain_graph=True
         )
-        self.tuned.step(
-            {
-                name: torch.zeros_like(extra.leaves[name]) if found is None else found
-                for name, found in zip(names, gradients, strict=True)
-            }
-        )
+        self.tuned.step(gradient)
         extra.estimate = None
 
 
 @dataclass
 class _Extra:
     site: RelaxedSite
-    latents: CoupledLatents
-    leaves: dict[str, Tensor]
+    choice: Tensor
+    leaf: Tensor
+    eta: Tensor
     estimate: Tensor | None = None
 
 

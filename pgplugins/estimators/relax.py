@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -70,15 +70,12 @@ class Relax(Estimator):
             return site.term(site.lift(f) * score)
         if not self.network.started:
             self._start(site)
-        leaves = self.network.leaves()
-        scale = self.scale.to(site.own)
-        free, given = (
-            scale * _network(leaves, site, latent)
-            for latent in (latents.free, latents.given)
-        )
+        leaf = self.network.leaf()
+        guess = self.scale.to(site.own) * self._guess(leaf, site, latents.both)
+        free, given = guess
         (path,) = torch.autograd.grad((free - given).sum(), site.own, create_graph=True)
         estimate = site.lift(f - given) * score + path
-        extra.leaves, extra.estimate = leaves, estimate
+        extra.leaf, extra.estimate = leaf, estimate
         return site.term(estimate)
 
     def update(self, draw: Draw, cost: Tensor) -> None:
@@ -89,14 +86,13 @@ class Relax(Estimator):
         if bool(size.isfinite()):
             old = self.scale
             self.scale = size if float(old) == 0 else old.lerp(size, 0.01)
-        if extra.estimate is None:
+        if extra.estimate is None or extra.leaf is None:
             return
-        names = list(extra.leaves)
-        gradients = torch.autograd.grad(
+        (gradient,) = torch.autograd.grad(
             extra.estimate.square().mean() / self.scale.to(extra.estimate).square(),
-            [extra.leaves[n] for n in names],
+            extra.leaf,
         )
-        self.network.step(dict(zip(names, gradients, strict=True)))
+        self.network.step(gradient)
         extra.estimate = None
 
     def _start(self, site: RelaxedSite) -> None:
@@ -105,26 +101,23 @@ class Relax(Estimator):
         # Fixed, so that the draws of a program do not depend on the estimator's size.
         generator = torch.Generator().manual_seed(0)
         first = torch.randn(inputs, self.hidden, generator=generator) / inputs**0.5
-        self.network.start(
-            {
-                "first": first.to(site.own),
-                "first_bias": torch.zeros(self.hidden).to(site.own),
-                "second": torch.zeros(self.hidden).to(site.own),
-                "second_bias": torch.zeros(()).to(site.own),
-            }
-        )
+        rest = torch.zeros(2 * self.hidden + 1)
+        self.network.start(torch.cat([first.flatten(), rest]).to(site.own))
+
+    def _guess(self, leaf: Tensor, site: RelaxedSite, latents: Tensor) -> Tensor:
+        """Return a guess of the cost for every batch element, ``(2, *batch_shape)``."""
+        soft = latents.softmax(-1).flatten(site.batch + 1)
+        inputs, hidden = soft.shape[-1], self.hidden
+        sizes = [inputs * hidden, hidden, hidden, 1]
+        first, first_bias, second, second_bias = leaf.to(soft).split(sizes)
+        inner = (soft @ first.reshape(inputs, hidden) + first_bias).tanh()
+        guess: Tensor = inner @ second + second_bias
+        return guess
 
 
 @dataclass
 class _Extra:
     site: RelaxedSite
     latents: CoupledLatents
-    leaves: dict[str, Tensor] = field(default_factory=dict)
+    leaf: Tensor | None = None
     estimate: Tensor | None = None
-
-
-def _network(leaves: dict[str, Tensor], site: RelaxedSite, latent: Tensor) -> Tensor:
-    """Return a guess of the cost for every batch element."""
-    soft = latent.softmax(-1).flatten(site.batch)
-    hidden = (soft @ leaves["first"] + leaves["first_bias"]).tanh()
-    return hidden @ leaves["second"] + leaves["second_bias"]

@@ -124,12 +124,13 @@ def require_mean(
 ) -> Verdict:
     """Sample until the mean is seen to be right or wrong, in a few growing looks.
 
-    Every look has samples of its own; the first that is clear ends the test.
+    Every look adds samples to those of the last; the first that is clear ends the test.
+    The budget counts every look, so that it does not matter how they hang together.
 
     Args:
         draw: Returns that many independent samples, ``(size, coordinates)``.
         exact: Their exact mean.
-        sizes: How many samples each look takes.
+        sizes: How many samples each look has in all, growing.
         names: Of the coordinates, for the message.
         what: What is estimated, for the message.
         ledger: Where the comparisons are counted.
@@ -138,13 +139,15 @@ def require_mean(
         CheckFailed: The mean is not the exact value.
     """
     verdict: Verdict | None = None
+    samples = exact.new_zeros(0, *exact.shape)
     for size in sizes:
-        samples = draw(size)
-        if samples.shape[1:] != exact.shape:
+        more = draw(size - len(samples)).detach()
+        if more.shape[1:] != exact.shape:
             raise CheckFailed(
-                f"{what} has shape {tuple(samples.shape[1:])} per sample instead of "
+                f"{what} has shape {tuple(more.shape[1:])} per sample instead of "
                 f"{tuple(exact.shape)}"
             )
+        samples = torch.cat([samples.to(more), more])
         verdict = look(samples, exact, ledger)
         if verdict.ratio > 1:
             raise CheckFailed(describe(verdict, exact, names, what, size))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pyro
 import torch
 from torch import Tensor
+from torch.distributions import Binomial
 
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.problem import Parameters, Problem, Program
@@ -50,6 +51,11 @@ def _die_masses(level: Tensor, spread: Tensor) -> Tensor:
     return torch.stack([1 - up - down, up, down], -1)
 
 
+def _throw_masses(level: Tensor, spread: Tensor) -> Tensor:
+    q = 0.5 + 0.1 * level * spread
+    return torch.stack([(1 - q) ** 2, 2 * q * (1 - q), q**2], -1)
+
+
 def _bell_points(level: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     nodes, masses = map(level.new_tensor, normal_rule(NODES))
     return level.unsqueeze(-1) + spread.unsqueeze(-1) * nodes, masses
@@ -62,6 +68,11 @@ DIE: Final = Kind(
     lambda m, s: (torch.tensor([0.0, 1.0, 2.0]).to(m), _die_masses(m, s)),
 )
 BELL: Final = Kind("bell", Bell, _bell_points)
+THROWS: Final = Kind(
+    "throws",
+    lambda m, s: Binomial(2, probs=0.5 + 0.1 * m * s),
+    lambda m, s: (torch.tensor([0.0, 1.0, 2.0]).to(m), _throw_masses(m, s)),
+)
 _PARTNERS: Final = (
     ("score_function", COIN),
     ("enumerate", COIN),
@@ -142,9 +153,11 @@ def _pairs(subject: Subject) -> list[Pair]:
         torch.zeros((), dtype=torch.float64),
         torch.ones((), dtype=torch.float64),
     )
-    kinds = [k for k in (COIN, BELL) if subject.serves(k.law(zero, one))]
-    if not kinds and subject.serves(DIE.law(zero, one)):
-        kinds = [DIE]
+    served = [k for k in (COIN, BELL, DIE, THROWS) if subject.serves(k.law(zero, one))]
+    kinds = [k for k in (COIN, BELL) if k in served] or served[:1]
+    if DIE in served and subject.traits.cost_evaluations == "size":
+        # A size of two leaves nothing of a coin to draw.
+        kinds = [DIE if k is COIN else k for k in kinds]
     pairs = []
     for kind in kinds:
         for estimator, other in _PARTNERS:
