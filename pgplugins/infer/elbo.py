@@ -62,7 +62,7 @@ class ELBO(ProgramObjective, PyroELBO):
         UnknownEstimatorError: No estimator is registered under a name.
 
     Example:
-        >>> import pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist
         >>> def model():
         ...     pyro.sample("z", dist.Bernoulli(0.3))
         >>> def guide():

@@ -531,10 +531,17 @@ class TwoWholeRows(Score):
 
 
 class ChangesWeights(Score):
-    """Weighs the rows anew once their costs are known."""
+    """Weighs its two rows anew once their costs are known."""
+
+    traits = dataclasses.replace(Score.traits, cost_evaluations=2)
+
+    def draw(self, dist):
+        value = torch.stack([dist.sample(), dist.sample()])
+        weight = torch.full((2, *(1,) * len(dist.batch_shape)), 0.5)
+        return pg.Draw(dist=dist, value=value, weight=weight.to(torch.float64))
 
     def gradient_term(self, draw, cost):
-        draw.weight = torch.full_like(cost.detach(), 0.9)
+        draw.weight = 0.9 * draw.weight
         return super().gradient_term(draw, cost)
 
 

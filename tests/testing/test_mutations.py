@@ -9,20 +9,23 @@ from pgplugins.core import baselines
 from pgplugins.plugins import estimator_class
 
 EDITS = [
-    ("score_function", "dist.sample()", "getattr(dist, 'rsample', dist.sample)()"),
-    ("score_function", "else cost - guess", "else guess"),
-    ("score_function", "[0]\n        fitting", "[0] * 0.99\n        fitting"),
-    ("reparameterized", "row = dist.rsample()", "row = dist.rsample() + 0.01"),
-    ("reparameterized", "row = dist.rsample()", "row = dist.sample()"),
-    ("enumerate", "weight=log_prob.exp()", "weight=log_prob.exp().detach()"),
-    ("enumerate", "weight=log_prob.exp()", "weight=(1.001 * log_prob).exp()"),
-    ("hybrid", ".reshape(-1, 1) * score - path", ".reshape(-1, 1) * score"),
     (
-        "hybrid",
-        "            if beta is None or",
-        "            beta = self.past.coefficients()\n            if beta is None or",
+        "score_function",
+        "Draw.of_row(dist, sample(dist))",
+        "Draw.of_row(dist, dist.rsample() if dist.has_rsample else dist.sample())",
     ),
-    ("hybrid", "score = _score(draw, rows)", "score = _score(draw, rows).abs()"),
+    ("score_function", "else cost - guess", "else guess"),
+    (
+        "score_function",
+        "term = draw.score_term(cost if",
+        "term = 0.99 * draw.score_term(cost if",
+    ),
+    ("reparameterized", "rsample(dist))", "rsample(dist) + 0.01)"),
+    ("reparameterized", "rsample(dist))", "rsample(dist).detach())"),
+    ("enumerate", "draw.log_prob.exp()", "draw.log_prob.exp().detach()"),
+    ("enumerate", "draw.log_prob.exp()", "(1.001 * draw.log_prob).exp()"),
+    ("hybrid", "f.unsqueeze(-1) * score - path", "f.unsqueeze(-1) * score"),
+    ("hybrid", "score = own.score(draw)", "score = own.score(draw).abs()"),
 ]
 
 
@@ -51,13 +54,13 @@ def test_a_baseline_of_all_draws_is_caught(monkeypatch):
 
 
 def test_a_moving_average_that_has_seen_the_cost_is_caught(monkeypatch):
-    read = baselines.MovingAverage.forward
+    read = baselines.MovingAverage.guess
 
-    def forward(self, draw, cost):
+    def guess(self, draw, cost):
         self.update(draw, cost)
         return read(self, draw, cost)
 
-    monkeypatch.setattr(baselines.MovingAverage, "forward", forward)
+    monkeypatch.setattr(baselines.MovingAverage, "guess", guess)
     with pytest.raises(AssertionError):
         pg.testing.check_estimator(
             pg.estimator("score_function", baseline="moving_average")
