@@ -87,6 +87,8 @@ DATA_DEPENDENT_SHAPE = frozenset(
 # Results that share memory with their input, though torch does not call them views.
 _ALIASES = frozenset({"detach", "data"})
 
+_COMPARISONS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+
 # Conversions that tensors of several elements refuse.
 ONE_VALUE = frozenset(
     {"__bool__", "__float__", "__int__", "__index__", "__complex__", "item"}
@@ -94,7 +96,7 @@ ONE_VALUE = frozenset(
 
 # The functions behind the names in METADATA, as they are met.
 metadata_functions: set[object] = set()
-_ORDINARY, _SHAPE, _INDEX, _CLASSES, _ALIAS = range(5)
+_ORDINARY, _SHAPE, _INDEX, _CLASSES, _ALIAS, _COMPARISON = range(6)
 _kinds: dict[object, int] = {}
 
 
@@ -120,6 +122,11 @@ def is_alias(func: Callable[..., Any]) -> bool:
     return kind_of(func) == _ALIAS
 
 
+def is_comparison(func: Callable[..., Any]) -> bool:
+    """Whether a function compares elements."""
+    return kind_of(func) == _COMPARISON
+
+
 def kind_of(func: Callable[..., Any]) -> int:
     """Return what is special about the results of a function, 0 for nothing."""
     kind = _kinds.get(func)
@@ -133,6 +140,8 @@ def kind_of(func: Callable[..., Any]) -> int:
             kind = _CLASSES
         elif name in _ALIASES or name.startswith("unsafe_"):
             kind = _ALIAS
+        elif name.strip("_") in _COMPARISONS:
+            kind = _COMPARISON
         else:
             kind = _ORDINARY
         _kinds[func] = kind
@@ -171,7 +180,8 @@ def is_metadata(func: Callable[..., Any]) -> bool:
     return True
 
 
-_validation_code: dict[CodeType, bool] = {}
+_DISTRIBUTIONS = ("/torch/distributions/", "/pyro/distributions/")
+_named_code: dict[tuple[CodeType, bool], bool] = {}
 
 
 def is_validation(frame: FrameType | None) -> bool:
@@ -182,14 +192,30 @@ def is_validation(frame: FrameType | None) -> bool:
     """
     while frame is not None and frame.f_code.co_name == "__torch_function__":
         frame = frame.f_back
-    if frame is None:
+    return frame is not None and _is_part_of(frame.f_code, checks=False)
+
+
+def is_constraint_check(frame: FrameType | None) -> bool:
+    """Whether a comparison is a constraint's, which checks a distribution's arguments.
+
+    Args:
+        frame: What called it. Modes that the call went through are looked past.
+    """
+    while frame is not None and frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    if frame is None or not _is_part_of(frame.f_code, checks=True):
         return False
-    code = frame.f_code
-    known = _validation_code.get(code)
+    while frame is not None and _is_part_of(frame.f_code, checks=True):
+        frame = frame.f_back
+    return is_validation(frame)
+
+
+def _is_part_of(code: CodeType, *, checks: bool) -> bool:
+    """Whether code is a constraint's ``check``, or what a distribution validates by."""
+    known = _named_code.get((code, checks))
     if known is None:
+        names = ("check",) if checks else ("__init__", "_validate_sample")
         path = code.co_filename.replace("\\", "/")
-        known = code.co_name in ("__init__", "_validate_sample") and (
-            "/torch/distributions/" in path or "/pyro/distributions/" in path
-        )
-        _validation_code[code] = known
+        known = code.co_name in names and any(part in path for part in _DISTRIBUTIONS)
+        _named_code[code, checks] = known
     return known

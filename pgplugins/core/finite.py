@@ -40,7 +40,8 @@ def require_zero(term: Tensor, estimator: Estimator) -> None:
         EstimatorError: Naming the estimator, with the remedy.
     """
     # The term of a cost that is not finite is nan, and the cost is what to name.
-    if term.detach().nan_to_num(0.0, 0.0, 0.0).any():
+    value = term.detach()
+    if value.any() and value.nan_to_num(0.0, 0.0, 0.0).any():
         raise EstimatorError(
             f"{type(estimator).__name__}.gradient_term returned a tensor whose value "
             "is not zero, which would change the estimate itself. Write "

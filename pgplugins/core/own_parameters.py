@@ -119,7 +119,7 @@ class _Own(torch.autograd.Function):
     def forward(ctx: Any, node: _Node, batch: int, *values: Tensor) -> Any:
         ctx.node, ctx.batch = node, batch
         probe = values[0].new_zeros(values[0].shape[:batch])
-        return *(v.view_as(v) for v in values), probe
+        return *values, probe
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -127,9 +127,9 @@ class _Own(torch.autograd.Function):
         correction = ctx.node.correction
         if correction is None:
             return None, None, *own
-        sizes = [g.shape[ctx.batch :].numel() for g in own]
         passed = correction(_join(own, ctx.batch), weight)
-        parts = passed.split(sizes, -1)
+        sizes = [g.shape[ctx.batch :].numel() for g in own]
+        parts = passed.split_with_sizes(sizes, -1)
         return (
             None,
             None,
@@ -138,5 +138,7 @@ class _Own(torch.autograd.Function):
 
 
 def _join(values: Sequence[Tensor], batch: int) -> Tensor:
-    flat = [v.reshape(*v.shape[:batch], -1) for v in values]
+    flat = [
+        v if v.dim() == batch + 1 else v.reshape(*v.shape[:batch], -1) for v in values
+    ]
     return flat[0] if len(flat) == 1 else torch.cat(flat, -1)

@@ -14,7 +14,7 @@ _LARGEST = 16.0  # how often the sum has to exceed the largest call in it
 _FEWEST_CALLS = 50.0  # before anything is said
 _FEWEST_ROWS = 1000.0  # likewise: rows are where a heavy tail may hide
 _HORIZON = 5000.0  # calls that are remembered
-_TOGETHER = 16  # calls that are looked at together
+_TOGETHER = 24  # calls that are looked at together, at least
 
 
 class PathGuard(nn.Module):
@@ -38,7 +38,6 @@ class PathGuard(nn.Module):
     suspect: Tensor
     weights: Tensor
     rows: Tensor
-    filled: Tensor
     waiting: Tensor | None
     sums: Tensor | None
 
@@ -51,37 +50,36 @@ class PathGuard(nn.Module):
         # Sum of the calls' weights, and of their squares.
         self.register_buffer("weights", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("rows", torch.tensor(0))
-        self.register_buffer("filled", torch.tensor(0))
         self.register_buffer("waiting", None)
         self.register_buffer("sums", None)
 
     def update(self, sums: Tensor, rows: int) -> None:
-        """Take in one call's sums of scores and of differences, shape ``(2, P)``.
+        """Take in calls: the sums over their rows of scores and of differences.
 
         Args:
-            sums: Over the call's rows.
-            rows: How many there were.
+            sums: Shape ``(calls, 2, P)``, in double precision.
+            rows: How many rows they had together.
         """
-        if self.waiting is None or self.waiting.shape[2] != sums.shape[1]:
-            self.waiting = sums.new_zeros(_TOGETHER, 2, sums.shape[1])
-            self.sums = sums.new_zeros(6, sums.shape[1], dtype=torch.float64)
-            self.filled.zero_()
+        if self.waiting is not None and self.waiting.shape[2] != sums.shape[2]:
+            self.waiting = self.sums = None
             self._search()
         self.rows.add_(rows)
-        filled = int(self.filled)
-        self.waiting[filled] = sums
-        self.filled.fill_((filled + 1) % _TOGETHER)
-        if filled + 1 == _TOGETHER and not self.broken:
-            self._take_in(self.waiting.double())
+        waiting = sums if self.waiting is None else torch.cat([self.waiting, sums])
+        if len(waiting) < _TOGETHER:
+            self.waiting = waiting
+            return
+        # One cost that is not finite must not spoil all that follow.
+        self._take_in(waiting[waiting.isfinite().all(-1).all(-1)])
+        self.waiting = sums[:0]
 
     def _take_in(self, calls: Tensor) -> None:
-        assert self.sums is not None
-        calls = calls[calls.isfinite().all(-1).all(-1)]
+        if self.sums is None:
+            self.sums = calls.new_zeros(6, calls.shape[2])
         if len(calls) == 0:
             return
         score, difference = calls.unbind(1)
         weight, square = self.weights.tolist()
-        keep = 1.0 if weight < _HORIZON else (1 - 1 / _HORIZON) ** _TOGETHER
+        keep = 1.0 if weight < _HORIZON else (1 - 1 / _HORIZON) ** len(calls)
         self.sums[:2].mul_(keep).add_(calls.sum(0))
         squares = [score * score, score * difference, difference * difference]
         self.sums[2:5].mul_(keep**2).add_(torch.stack(squares).sum(1))
@@ -91,9 +89,9 @@ class PathGuard(nn.Module):
         self.weights = self.weights.new_tensor([weight, square])
         count = weight**2 / square
         if count >= _FEWEST_CALLS and self.rows >= _FEWEST_ROWS:
-            self._judge(count)
+            self._judge(count, len(calls))
 
-    def _judge(self, count: float) -> None:
+    def _judge(self, count: float, calls: int) -> None:
         z = self._deviation()
         parameter, direction, left = self.suspect.tolist()
         if parameter < 0:
@@ -105,10 +103,10 @@ class PathGuard(nn.Module):
                 )
         elif direction * z[int(parameter)] > _LIMIT:
             self.broken = torch.ones_like(self.broken)
-        elif left <= _TOGETHER:
+        elif left <= calls:
             self._search()
         else:
-            self.suspect[2] -= _TOGETHER
+            self.suspect[2] -= calls
 
     def _share(self) -> Tensor:
         """Regression of the differences on the scores, through the origin."""

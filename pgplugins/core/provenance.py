@@ -25,6 +25,8 @@ from pgplugins.core.calls import (
     ONE_VALUE,
     changes_in_place,
     is_alias,
+    is_comparison,
+    is_constraint_check,
     is_metadata,
     is_validation,
     kind_of,
@@ -108,9 +110,12 @@ class Tracked(Tensor):
                 if arg is out:
                     break
             else:
+                if not kind_of(func):
+                    return _adopt(out, tracker, sources)
+                if is_comparison(func) and is_constraint_check(sys._getframe(1)):
+                    return out
                 found = _adopt(out, tracker, sources)
-                if kind_of(func):
-                    _note_kind(func, args, kwargs, found)
+                _note_kind(func, args, kwargs, found)
                 return found
         return _pass_on(func, args, kwargs, out, tracker, sources)
 

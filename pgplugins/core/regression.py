@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 _LEAST_ROWS = 1000  # what the averages remember however few columns there are
 _FEWEST_ROWS = 50  # what they have to know before coefficients are fitted
-_SHARE = 0.2  # of what is known: rows that are worth new coefficients
+_SHARE = 0.5  # of what is known: rows that are worth new coefficients
 _SIZED = ("waiting", "mean", "second", "solved")
 
 
@@ -26,7 +26,7 @@ class PastRegression(nn.Module):
 
     The averages weigh all past rows alike until they remember ``horizon`` rows per
     column, and a thousand at least; from then on they forget exponentially. Rows wait
-    until there are enough to matter, one per column and a fifth of what is known,
+    until there are enough to matter, one per column and half of what is known,
     and are then taken in together (with many groups, which hold little each, as soon as
     there is one per column): the coefficients in use may have seen less than the whole
     past, never the current draw.
@@ -85,8 +85,7 @@ class PastRegression(nn.Module):
             self.waiting = rows.new_zeros(groups, room, width, dtype=torch.float64)
         before = int(self.filled)
         filled = before + count
-        wanted = q if groups > 1 else max(q, _SHARE * float(self.weight))
-        if filled < wanted:
+        if filled < self._wanted(groups, q):
             self.waiting[:, before:filled] = rows
             self.filled.fill_(filled)
             return
@@ -101,13 +100,22 @@ class PastRegression(nn.Module):
         for name in _SIZED:
             setattr(self, name, None)
 
+    def missing(self, groups: int, q: int) -> float:
+        """How many rows more are worth new coefficients."""
+        return self._wanted(groups, q) - int(self.filled)
+
+    def _wanted(self, groups: int, q: int) -> float:
+        return q if groups > 1 else max(q, _SHARE * float(self.weight))
+
     def _remembered(self, q: int) -> float:
         """How many rows the averages remember at most."""
         return max(self.horizon * q, _LEAST_ROWS)
 
     def _take_in(self, rows: Tensor, q: int) -> None:
         # One cost that is not finite must not spoil all that follow.
-        rows = rows[:, rows.isfinite().all(-1).all(0)]
+        finite = rows.isfinite()
+        if not finite.all():
+            rows = rows[:, finite.all(-1).all(0)]
         count = rows.shape[1]
         if count == 0:
             return

@@ -10,6 +10,7 @@ from pgplugins.core.provenance import Tracked, sources_of_value
 from pgplugins.core.tracker import Sources
 
 _STATELESS = (int, float, bool, str, type(None), torch.Size, torch.dtype, torch.device)
+_PLAIN = frozenset({Tensor, torch.nn.Parameter, *_STATELESS})
 
 
 def sources_of_state(state: object) -> Sources | None:
@@ -22,6 +23,8 @@ def sources_of_state(state: object) -> Sources | None:
     total = 0
     for part in vars(state).values():
         kind = type(part)
+        if kind in _PLAIN:
+            continue
         if kind is Tracked:
             total |= sources_of_value(part)
         elif issubclass(kind, (Tensor, *_STATELESS)):

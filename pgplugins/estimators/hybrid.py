@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +20,10 @@ from pgplugins.core.parts import describe
 from pgplugins.core.path import rsample
 from pgplugins.core.path_guard import PathGuard
 from pgplugins.core.regression import PastRegression
+from pgplugins.core.waiting import WaitingCalls
 from pgplugins.errors import DiscontinuousCostWarning, EstimatorError
+
+_CALLS = 24  # that wait at most before something is learnt from them
 
 
 class Hybrid(Estimator):
@@ -69,6 +72,7 @@ class Hybrid(Estimator):
         self.max_parameters = max_parameters
         self.past = PastRegression(horizon, ridge=0.01)
         self.guard = PathGuard()
+        self.waiting = WaitingCalls()
         # Made when it is needed: objectives look at all parts of an estimator.
         self.control: ControlVariate | None = None
         self.register_buffer("told", torch.tensor(False))
@@ -125,25 +129,16 @@ class Hybrid(Estimator):
             return None
         score = own.score(draw)
         f = cost.detach().squeeze(0)
-        beta = self.past.coefficients()
+        beta = self._coefficients(score.shape[-1])
         weights: list[Tensor] = []
 
         def correct(gradient: Tensor, weight: Tensor) -> Tensor:
             weight = weights.pop() if weights else weight
-            rows, total = self._rows(gradient.detach(), score, f, weight)
-            q = 2 * rows.shape[-1] // 3
-            columns = rows[..., :q]
-            self.past.add(rows, q)
-            # By group there is one column of each kind, else one group.
-            sums = columns.sum(1)
-            wide = len(rows) > 1
-            self.guard.update(sums.t() if wide else sums.view(2, -1), rows.shape[1])
-            fits = (len(rows), q, rows.shape[-1] - q)
-            if beta is None or beta.shape != fits:
-                return gradient
-            explained = (columns @ beta.to(columns)).transpose(0, 1)
-            correction = total * explained.reshape(gradient.shape)
-            return gradient - correction.to(gradient.dtype)
+            parts = _as_counted(gradient.detach(), score, f, weight)
+            self.waiting.add([part.reshape(-1, score.shape[-1]) for part in parts])
+            corrected = gradient if beta is None else gradient - _explained(parts, beta)
+            self._learn(score.shape[-1])
+            return corrected
 
         own.correct(correct)
         if f.dim() == own.probe.dim():
@@ -159,26 +154,35 @@ class Hybrid(Estimator):
             assert self.control is not None
             self.control.update(draw, cost)
 
-    def _rows(
-        self, gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return scores, differences and paths by group, and the elements' weights."""
-        rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
-        total = weight.sum(rows_of_others) if rows_of_others else weight
-        # An element that counts for nothing, behind a mask, has nothing to teach.
-        inverse = total.reciprocal().nan_to_num(posinf=0.0, neginf=0.0)
-        if rows_of_others:
-            f = (weight * f).sum(rows_of_others) * inverse
-        total, inverse = total.unsqueeze(-1), inverse.unsqueeze(-1)
-        path = gradient * inverse
-        score = score * (total * inverse)
-        difference = f.unsqueeze(-1) * score - path
-        size = score.shape[-1]
-        if size <= self.max_parameters:
-            joined = torch.cat([score, difference, path], -1)
-            return joined.reshape(1, -1, 3 * size), total
-        joined = torch.stack([score, difference, path], -1)
-        return joined.reshape(-1, size, 3).transpose(0, 1), total
+    def _coefficients(self, size: int) -> Tensor | None:
+        """Return what was learnt for sites of as many parameters, if anything was."""
+        beta = self.past.coefficients()
+        groups = self._groups(size)
+        share = size // groups
+        return (
+            beta
+            if beta is not None and beta.shape == (groups, 2 * share, share)
+            else None
+        )
+
+    def _groups(self, size: int) -> int:
+        """One regression for all parameters, or one for each of too many."""
+        return 1 if size <= self.max_parameters else size
+
+    def _learn(self, size: int) -> None:
+        """Learn from the calls that wait, if there are enough of them."""
+        groups = self._groups(size)
+        columns = 2 * size // groups
+        enough = self.past.missing(groups, columns)
+        if self.waiting.rows < enough and self.waiting.calls < _CALLS:
+            return
+        parts, sizes = self.waiting.take()
+        calls = parts[:2].split(sizes, 1)
+        self.guard.update(torch.stack([call.sum(1) for call in calls]), sum(sizes))
+        by_group = parts.permute(1, 0, 2).reshape(1, -1, 3 * size)
+        if groups > 1:
+            by_group = parts.permute(2, 1, 0)
+        self.past.add(by_group, columns)
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any
@@ -186,3 +190,34 @@ class Hybrid(Estimator):
         there = any(key.startswith(prefix + "control.") for key in state_dict)
         self.control = ControlVariate().to(self.told.device) if there else None
         super()._load_from_state_dict(dict(state_dict), prefix, *args)
+
+
+def _as_counted(
+    gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, ``P - f s`` and paths ``P``, all times their weight in the loss.
+
+    Their relation is what is learnt, so that the weight need not be divided out; an
+    element that counts for nothing, behind a mask, has nothing to teach.
+
+    Args:
+        gradient: The weighted paths, shape ``(*batch_shape, P)``.
+        score: Of the same shape.
+        f: The costs, ``batch_shape``, with dimensions for other sites' rows before.
+        weight: What each cost counts for in the loss, shape of ``f``.
+    """
+    weighted = weight * f
+    rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
+    if rows_of_others:
+        weight, weighted = weight.sum(rows_of_others), weighted.sum(rows_of_others)
+    difference = torch.addcmul(gradient, score, weighted.unsqueeze(-1), value=-1)
+    return score * weight.unsqueeze(-1), difference, gradient
+
+
+def _explained(parts: Sequence[Tensor], beta: Tensor) -> Tensor:
+    """Return what scores and differences explain of the paths, shape of a part."""
+    score, difference, path = parts
+    beta = beta.to(path)
+    if len(beta) == 1:
+        return torch.cat([score, difference], -1) @ beta[0]
+    return score * beta[:, 0, 0] + difference * beta[:, 1, 0]

@@ -55,6 +55,12 @@ ESCAPES = {
     "max of Python": lambda x: max(x[0], x[1]),
     "in": lambda x: 3.0 in x,
     "format with a number": lambda x: f"{x[0].item():.2f}",
+    "a constraint, checked by the program": lambda x: bool(
+        td.constraints.positive.check(x).all()
+    ),
+    "a simplex, checked by the program": lambda x: bool(
+        td.constraints.simplex.check(x)
+    ),
     "pickle": pickle.dumps,
     "copy.copy": copy.copy,
     "torch.save": lambda x: torch.save(x, io.BytesIO()),

@@ -12,7 +12,7 @@ def feed(guard, calls, draw):
     """Feed calls of one row each until it breaks; returns how many it took."""
     for call in range(calls):
         score, difference = draw()
-        guard.update(torch.stack([score, difference]).double(), 1)
+        guard.update(torch.stack([score, difference]).double()[None], 1)
         if guard.broken:
             return call + 1
     return calls
@@ -98,7 +98,7 @@ def test_calls_that_are_not_finite_are_left_out():
         score, difference = draw()
         if torch.rand(()) < 0.05:
             difference = difference * float("inf")
-        guard.update(torch.stack([score, difference]).double(), 1)
+        guard.update(torch.stack([score, difference]).double()[None], 1)
     assert guard.broken
     assert all(v.isfinite().all() for v in guard.state_dict().values())
 
@@ -108,7 +108,7 @@ def test_it_starts_afresh_with_other_parameters():
     guard = PathGuard()
     feed(guard, 1000, normal(2, bias=0.5))
     feed(guard, 20, normal(3))
-    assert guard.sums.shape == (6, 3)
+    assert guard.waiting.shape == (20, 2, 3) and guard.sums is None
     assert guard.rows == 20 and guard.suspect[0] == -1
 
 
