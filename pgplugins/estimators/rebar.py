@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive
+from pgplugins.core.own_parameters import without_corrections
 from pgplugins.core.relaxed import RelaxedSite, couple, relaxed_site
 from pgplugins.core.tuning import Tuned
 
@@ -93,9 +94,10 @@ class Rebar(Estimator):
         extra: _Extra = draw.extra
         if not self.tune or extra.estimate is None:
             return
-        (gradient,) = torch.autograd.grad(
-            extra.estimate.square().sum(), extra.leaf, retain_graph=True
-        )
+        with without_corrections():
+            (gradient,) = torch.autograd.grad(
+                extra.estimate.square().sum(), extra.leaf, retain_graph=True
+            )
         self.tuned.step(gradient)
         extra.estimate = None
 
