@@ -9,6 +9,7 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.faults import density_fault, faults_vary, path_fault
 from pgplugins.core.features import FEATURES
 from pgplugins.core.parts import describe, element
+from pgplugins.core.points import too_large
 from pgplugins.core.support import support_may_move, support_moves
 from pgplugins.errors import EstimatorError, ShapeError
 
@@ -91,7 +92,7 @@ def suggestion(dist: Distribution) -> str:
     names = []
     if dist.has_rsample and path_fault(dist) is None:
         names.append("reparameterized")
-    elif element(dist).has_enumerate_support:
+    elif element(dist).has_enumerate_support and too_large(dist) is None:
         names.append("enumerate")
     if _score_fault(dist) is None:
         names.append("score_function")

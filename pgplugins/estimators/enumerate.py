@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.numbers import positive_integer
-from pgplugins.core.points import points_of, too_large
+from pgplugins.core.points import MAX_POINTS, points_of, too_large
 
 
 class Enumerate(Estimator):
@@ -40,7 +40,7 @@ class Enumerate(Estimator):
         cost_evaluations="support",
     )
 
-    def __init__(self, max_rows: int = 16384) -> None:
+    def __init__(self, max_rows: int = MAX_POINTS) -> None:
         """Set the largest support that is enumerated."""
         super().__init__()
         positive_integer(max_rows, "max_rows")
@@ -64,4 +64,4 @@ class Enumerate(Estimator):
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse supports that are too large, naming their size."""
-        return too_large(dist, self.max_rows)
+        return too_large(dist, self.max_rows, "max_rows")

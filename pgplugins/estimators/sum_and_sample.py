@@ -15,8 +15,6 @@ from pgplugins.core.numbers import positive_integer
 from pgplugins.core.points import points_of, too_large
 from pgplugins.errors import InputError
 
-MAX_POINTS = 16384
-
 
 class SumAndSample(Estimator):
     """``sum_C p_k f(k) + (1 - P_C) f(u)``: C the likeliest points, u one of the others.
@@ -60,11 +58,11 @@ class SumAndSample(Estimator):
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse supports that are too large to look for their likeliest points."""
-        return too_large(dist, MAX_POINTS)
+        return too_large(dist)
 
     def draw(self, dist: Distribution) -> Draw:
         """Return the likeliest points and a draw from the others, with weights."""
-        points = points_of(dist, MAX_POINTS)
+        points = points_of(dist)
         points = points.expand(-1, *dist.batch_shape, *dist.event_shape)
         log_probs = dist.log_prob(points)
         if self.size >= points.shape[0]:

@@ -16,7 +16,6 @@ from pgplugins.core.numbers import positive_integer
 from pgplugins.core.points import points_of, too_large
 from pgplugins.errors import InputError
 
-MAX_POINTS = 16384
 MAX_SIZE = 10
 
 
@@ -61,11 +60,11 @@ class UnorderedSet(Estimator):
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse supports that are too large to draw without replacement from."""
-        return too_large(dist, MAX_POINTS)
+        return too_large(dist)
 
     def draw(self, dist: Distribution) -> Draw:
         """Return the points of the set, weighed by who was first."""
-        points = points_of(dist, MAX_POINTS)
+        points = points_of(dist)
         points = points.expand(-1, *dist.batch_shape, *dist.event_shape)
         log_probs = dist.log_prob(points)
         held = log_probs.detach()
