@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.features import Relaxation, relaxation
-from pgplugins.core.gumbel import chosen, perturbed, perturbed_given
+from pgplugins.core.gumbel import chosen, perturbed, perturbed_given, softmax
 from pgplugins.errors import EstimatorError
 
 
@@ -36,9 +36,14 @@ class RelaxedSite(NamedTuple):
         """Return the points of one-hot choices, in the family's own dtype."""
         return self.relaxed.points[choice.argmax(-1)]
 
+    @property
+    def mass(self) -> Tensor:
+        """Probabilities of the choices, detached: the shape of the logits."""
+        return softmax(self.own.detach())
+
     def score(self, choice: Tensor) -> Tensor:
         """Return the score of a one-hot choice for the logits."""
-        return choice - self.own.detach().softmax(-1)
+        return choice - self.mass
 
     def lift(self, cost: Tensor) -> Tensor:
         """Give a cost ``(*others, *batch_shape)`` dimensions for elements and K."""

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
-from pgplugins.core.gumbel import perturbed
+from pgplugins.core.gumbel import perturbed, softmax
 from pgplugins.core.numbers import positive
 from pgplugins.core.relaxed import relaxed_site
 
@@ -48,7 +48,7 @@ class GumbelSoftmax(Estimator):
     def draw(self, dist: Distribution) -> Draw:
         """Draw one softened row, attached to the logits."""
         site = relaxed_site(dist)
-        weights = (perturbed(site.relaxed.logits) / self.temperature).softmax(-1)
+        weights = softmax(perturbed(site.relaxed.logits) / self.temperature)
         return Draw.of_row(dist, site.value(weights), off_support=True)
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.core.gumbel import softmax
 from pgplugins.core.numbers import positive
 from pgplugins.core.own_parameters import without_corrections
 from pgplugins.core.relaxed import RelaxedSite, couple, relaxed_site
@@ -66,7 +67,7 @@ class Rebar(Estimator):
         latents = couple(site.own)
         leaf = self.tuned.leaf()
         eta, log_temperature = leaf.to(site.own).unbind()
-        softened = (latents.both / log_temperature.exp()).softmax(-1)
+        softened = softmax(latents.both / log_temperature.exp())
         rows = torch.cat([latents.choice.unsqueeze(0), softened])
         weight = torch.tensor([1.0, 0.0, 0.0]).to(site.own)
         return Draw(

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
-from pgplugins.core.gumbel import chosen, perturbed
+from pgplugins.core.gumbel import chosen, perturbed, softmax
 from pgplugins.core.numbers import positive
 from pgplugins.core.relaxed import relaxed_site
 
@@ -50,9 +50,9 @@ class Reinmax(Estimator):
         site = relaxed_site(dist)
         logits = site.relaxed.logits
         choice = chosen(perturbed(logits))
-        half = (choice + (logits / self.temperature).softmax(-1)) / 2
+        half = (choice + softmax(logits / self.temperature)) / 2
         corrected = (half.log() - logits).detach() + logits
-        path = 2 * corrected.softmax(-1) - logits.softmax(-1) / 2
+        path = 2 * softmax(corrected) - softmax(logits) / 2
         weights = choice + (path - path.detach())
         return Draw.of_row(dist, site.value(weights), off_support=True)
 

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
-from pgplugins.core.gumbel import chosen, perturbed
+from pgplugins.core.gumbel import chosen, perturbed, softmax
 from pgplugins.core.numbers import positive
 from pgplugins.core.relaxed import relaxed_site
 
@@ -48,7 +48,7 @@ class StraightThrough(Estimator):
         """Draw one hard row, with a path to the logits."""
         site = relaxed_site(dist)
         latent = perturbed(site.relaxed.logits)
-        soft = (latent / self.temperature).softmax(-1)
+        soft = softmax(latent / self.temperature)
         weights = chosen(latent) + (soft - soft.detach())
         return Draw.of_row(dist, site.value(weights), off_support=True)
 
