@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from pyro.distributions import Delta, Independent, MaskedDistribution, TorchDistribution
 from pyro.distributions.score_parts import ScoreParts
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence, register_kl
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.features import log_prob_near_support
 from pgplugins.core.fit import require_fit
 from pgplugins.errors import EstimatorError, InputTypeError, ProgramError
 from pgplugins.families.faults import DELEGATES
@@ -52,6 +54,12 @@ def wrap(dist: Distribution, estimator: str | Estimator) -> WrappedDistribution:
         raise EstimatorError(
             f"Estimator {chosen.name!r} evaluates several rows for every draw, and a "
             "distribution can hand out only one. Choose it where rows are handled: "
+            f'pg.ELBO(estimators={{"site name": "{chosen.name}"}}).'
+        )
+    if "relaxation" in chosen.traits.needs:
+        raise EstimatorError(
+            f"The draws of estimator {chosen.name!r} leave the support, where Pyro's "
+            "own ELBOs have no density for them. Choose it where that is handled: "
             f'pg.ELBO(estimators={{"site name": "{chosen.name}"}}).'
         )
     return WrappedDistribution(dist, chosen)
@@ -195,6 +203,23 @@ def unmasked(dist: Distribution) -> Distribution:
     if isinstance(dist, torch.distributions.Independent):
         return _rewrap(dist, unmasked(dist.base_dist))
     return dist
+
+
+def near_support(dist: Distribution, value: Tensor) -> Tensor:
+    """Log-density where a relaxation has led ``value`` off the support.
+
+    Raises:
+        EstimatorError: The family has no relaxation.
+    """
+    if isinstance(dist, MaskedDistribution):
+        density = near_support(dist.base_dist, value)
+        masked: Tensor = scale_and_mask(density, 1.0, dist._mask)
+        return masked
+    if isinstance(dist, torch.distributions.Independent):
+        density = near_support(dist.base_dist, value)
+        joined = dist.reinterpreted_batch_ndims
+        return density.sum(tuple(range(-joined, 0))) if joined else density
+    return log_prob_near_support(unwrapped(dist), value)
 
 
 def _rewrap(

@@ -25,6 +25,12 @@ HEADINGS = (
     "order",
 )
 
+EVALUATIONS: dict[int | str, str] = {
+    "support": "one per point",
+    "parameters": "one or two per parameter, and one",
+    "size": "`size`",
+}
+
 
 def markdown_table() -> str:
     """Return the table of the built-in estimators in Markdown."""
@@ -44,7 +50,7 @@ def _cells(row: EstimatorRow) -> list[str]:
         row.summary.replace("|", r"\|"),
         "yes" if row.unbiased else "**no**",
         ", ".join(row.needs) or "nothing",
-        "one per point" if evaluations == "support" else str(evaluations),
+        EVALUATIONS.get(evaluations, str(evaluations)),
         str(row.order),
     ]
 

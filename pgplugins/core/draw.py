@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.algebra import first_score_term, score_term
+from pgplugins.core.features import log_prob_near_support
 from pgplugins.core.path import density
 
 
@@ -27,6 +28,8 @@ class Draw:
         extra: Whatever the estimator wants to find again in ``gradient_term``.
         held_dist: ``dist`` with its parameters detached, if the estimator has it: where
             only the path through the value is to be differentiated.
+        off_support: Rows may lie off the support (a relaxation's); the family's
+            relaxation then supplies the log-density there.
         particle_dim: Set by the front: the batch dimension (negative, counted from the
             right) along which draws are independent replicates, or ``None``.
         first_order: Set by the front: the loss will be differentiated once, so that
@@ -45,6 +48,7 @@ class Draw:
     weight: Tensor | None = None
     extra: Any = None
     held_dist: Distribution | None = None
+    off_support: bool = False
     particle_dim: int | None = None
     first_order: bool = False
     _log_prob: Tensor | None = field(default=None, init=False, repr=False)
@@ -58,6 +62,7 @@ class Draw:
         *,
         extra: Any = None,
         held_dist: Distribution | None = None,
+        off_support: bool = False,
     ) -> Draw:
         """Return a draw of one row: what ``dist.sample()`` or ``.rsample()`` returned.
 
@@ -69,6 +74,7 @@ class Draw:
             row: Shape ``(*batch_shape, *event_shape)``.
             extra: As for :class:`Draw`.
             held_dist: As for :class:`Draw`.
+            off_support: As for :class:`Draw`.
 
         Example:
             >>> import torch
@@ -76,7 +82,13 @@ class Draw:
             >>> tuple(Draw.of_row(d, d.sample()).value.shape)
             (1, 3)
         """
-        draw = cls(dist, row.unsqueeze(0), extra=extra, held_dist=held_dist)
+        draw = cls(
+            dist,
+            row.unsqueeze(0),
+            extra=extra,
+            held_dist=held_dist,
+            off_support=off_support,
+        )
         draw._row = row
         return draw
 
@@ -101,10 +113,15 @@ class Draw:
             # returned and hand back the path that led to it (pytorch#59822).
             if self.rows == 1:
                 # Parameters without a dimension for rows then need no expansion.
-                self._log_prob = density(self.dist, self.row.detach()).unsqueeze(0)
+                self._log_prob = self._density(self.row.detach()).unsqueeze(0)
             else:
-                self._log_prob = density(self.dist, self.value.detach())
+                self._log_prob = self._density(self.value.detach())
         return self._log_prob
+
+    def _density(self, value: Tensor) -> Tensor:
+        if self.off_support:
+            return log_prob_near_support(self.dist, value)
+        return density(self.dist, value)
 
     def score_term(self, cost: Tensor) -> Tensor:
         """Return a zero with gradient ``cost * score``: what score estimators return.

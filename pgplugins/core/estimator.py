@@ -21,6 +21,8 @@ NEEDS = frozenset(
         "relaxation",
         "weak_derivative",
         "coupling",
+        "difference",
+        "reflection",
     }
 )
 
@@ -37,13 +39,16 @@ class Traits:
             meets ``needs``.
         needs: What the distribution and the cost must offer, out of ``"rsample"``,
             ``"log_prob"``, ``"enumerate_support"``, ``"differentiable_cost"``,
-            ``"relaxation"``, ``"weak_derivative"`` and ``"coupling"``.
+            ``"relaxation"``, ``"weak_derivative"``, ``"coupling"``, ``"difference"``
+            and ``"reflection"``.
         independent_rows: The rows of one draw are independent of one another.
         own_score: In an ELBO the direct gradient of a site's own log q has mean zero.
             ``"drop"`` leaves it out, ``"keep"`` leaves it in.
         order: 1, or ``"any"`` if higher derivatives are right as well.
-        cost_evaluations: How many evaluations of the cost one draw takes, or
-            ``"support"`` for one per point of the support.
+        cost_evaluations: How many evaluations of the cost one draw takes, or what they
+            grow with: ``"support"`` for one per point of the support, ``"parameters"``
+            for one or two per scalar parameter and one, ``"size"`` for as many as the
+            estimator's ``size`` says.
         pathwise: The value carries the whole gradient and ``gradient_term`` is ``None``
             whatever the cost, so that no one need find the costs downstream.
 
@@ -60,7 +65,7 @@ class Traits:
     independent_rows: bool = True
     own_score: Literal["keep", "drop"] = "keep"
     order: int | Literal["any"] = 1
-    cost_evaluations: int | Literal["support"] = 1
+    cost_evaluations: int | Literal["support", "parameters", "size"] = 1
     pathwise: bool = False
 
     def __post_init__(self) -> None:
@@ -79,12 +84,12 @@ class Traits:
         if self.order not in (1, "any"):
             raise InputError(f"Traits(order={self.order!r}): write 1 or 'any'.")
         evaluations = self.cost_evaluations
-        if evaluations != "support" and (
+        if evaluations not in ("support", "parameters", "size") and (
             not isinstance(evaluations, int) or evaluations < 1
         ):
             raise InputError(
-                f"Traits(cost_evaluations={evaluations!r}): write a positive integer "
-                "or 'support'."
+                f"Traits(cost_evaluations={evaluations!r}): write a positive integer, "
+                "'support', 'parameters' or 'size'."
             )
 
     @property

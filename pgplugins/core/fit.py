@@ -7,7 +7,9 @@ from torch.distributions import Distribution
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.faults import density_fault, faults_vary, path_fault
+from pgplugins.core.features import FEATURES
 from pgplugins.core.parts import describe, element
+from pgplugins.core.points import too_large
 from pgplugins.core.support import support_may_move, support_moves
 from pgplugins.errors import EstimatorError, ShapeError
 
@@ -31,6 +33,12 @@ def misfit(estimator: Estimator, dist: Distribution) -> str | None:
         return (
             f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
         )
+    for name, feature in FEATURES.items():
+        if name in needs and not feature.supports(dist):
+            return (
+                f"{describe(dist)} has no {name.replace('_', ' ')}; families that have "
+                f"one: {', '.join(feature.families())}"
+            )
     if "log_prob" in needs and (fault := _score_fault(dist)) is not None:
         return fault
     return estimator.refusal(dist)
@@ -84,7 +92,7 @@ def suggestion(dist: Distribution) -> str:
     names = []
     if dist.has_rsample and path_fault(dist) is None:
         names.append("reparameterized")
-    elif element(dist).has_enumerate_support:
+    elif element(dist).has_enumerate_support and too_large(dist) is None:
         names.append("enumerate")
     if _score_fault(dist) is None:
         names.append("score_function")

@@ -84,3 +84,14 @@ def within(
     if not good or not low <= value <= high or (below and value == high):  # type: ignore[operator]
         top = f" to {'below ' if below else ''}{high}" if high < math.inf else " up"
         raise InputError(f"{name}={value!r}: write a number from {low}{top}.")
+
+
+def positive(value: object, name: str) -> None:
+    """Raise unless ``value`` is a finite number above zero.
+
+    Raises:
+        InputError: Naming the argument and what was found.
+    """
+    within(value, name, 0.0)
+    if value == 0:
+        raise InputError(f"{name}={value!r}: write a number above 0.")

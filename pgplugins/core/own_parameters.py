@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -106,10 +107,25 @@ def own_law(dist: Distribution) -> OwnLaw:
     return OwnLaw(law, held, OwnParameters(named, probe, node))
 
 
+@contextmanager
+def without_corrections() -> Iterator[None]:
+    """Leave the gradients of a pass as they are, and learn nothing from them.
+
+    For a pass through derivatives of a cost, which are no path gradients of a cost.
+    """
+    _Node.paused = True
+    try:
+        yield
+    finally:
+        _Node.paused = False
+
+
 class _Node:
     """What a pass through :class:`_Own` does on its way back."""
 
     correction: Correction | None = None
+    # Of the class: a backward pass on another device runs in another thread.
+    paused: ClassVar[bool] = False
 
 
 class _Own(torch.autograd.Function):
@@ -125,7 +141,7 @@ class _Own(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         *own, weight = gradients
         correction = ctx.node.correction
-        if correction is None:
+        if correction is None or _Node.paused:
             return None, None, *own
         passed = correction(_join(own, ctx.batch), weight)
         sizes = [g.shape[ctx.batch :].numel() for g in own]

@@ -67,6 +67,7 @@ class Draws(Recording):
         self.sites: dict[str, Site] = {}
         self.random: list[str] = []
         self.paths: dict[str, Tensor] = {}
+        self.off_support: set[str] = set()
         self.costs: list[CostTerm] = []
         self.factors: Sources = 0
         # Guide and model in one program: factors may be the model's, which are costs,
@@ -155,7 +156,10 @@ class Draws(Recording):
             )
         self.random.append(name)
         if estimator.traits.pathwise:
-            value = estimator.draw(base).row
+            path = estimator.draw(base)
+            value = path.row
+            if path.off_support:
+                self.off_support.add(name)
             self.paths[name] = value
             msg["value"] = value
             self._drawn[name] = value, msg["cond_indep_stack"]
@@ -175,6 +179,8 @@ class Draws(Recording):
         name = msg["name"]
         draw.particle_dim = self.particle_dim
         row_dim = None if draw.rows == 1 else self._row_dim(name, draw)
+        if draw.off_support:
+            self.off_support.add(name)
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
         if draw.value.requires_grad:
             self.paths[name] = draw.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from pgplugins.core.algebra import score_term, without_direct_gradient
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, plain
-from pgplugins.distribution import unmasked
+from pgplugins.distribution import near_support, unmasked
 from pgplugins.errors import PgpluginsError, ProgramError
 from pgplugins.infer.enumeration import warn_if_enumerated
 from pgplugins.infer.layout import in_program, plates_of
@@ -115,12 +116,15 @@ def _counts(msg: Any) -> bool:
 def _density(msg: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Sources]:
     """Log-density at a site, and the sites that it is seen to depend on."""
     fn, value, args, kwargs = msg["fn"], msg["value"], msg["args"], msg["kwargs"]
+    log_prob: Callable[..., Tensor] = (
+        partial(near_support, fn) if msg["name"] in draws.off_support else fn.log_prob
+    )
     try:
         if not draws.sites:
-            return fn.log_prob(value, *args, **kwargs), 0
+            return log_prob(value, *args, **kwargs), 0
         return draws.dependencies.cost(
-            lambda: fn.log_prob(value, *args, **kwargs),
-            fn,
+            lambda: log_prob(value, *args, **kwargs),
+            msg["fn"],
             value,
             msg["scale"],
             msg["mask"],
@@ -183,8 +187,11 @@ def _own_cost(msg: Mapping[str, Any], site: Site, first_order: bool) -> Tensor:
     if drop and site.draw.held_dist is not None and unmasked(law) is law:
         return in_program(site, site.draw.held_dist.log_prob(site.draw.value), 0)
     value = plain(msg["value"])
-    density: Tensor = law.log_prob(value)
+    log_prob: Callable[[Tensor], Tensor] = (
+        partial(near_support, law) if site.draw.off_support else law.log_prob
+    )
+    density = log_prob(value)
     if not drop:
         return density
-    held: Tensor = law.log_prob(value.detach())
+    held = log_prob(value.detach())
     return density + score_term(held.new_ones(()), -held)

@@ -63,7 +63,7 @@ def _estimator_table(rows: list[EstimatorRow], terminal: bool) -> Table:
             row.name,
             "yes" if row.unbiased else "no",
             _joined(row.needs, terminal),
-            str(row.cost_evaluations),
+            _evaluations(row, terminal),
             str(row.order),
             row.owner,
             _joined(row.aliases, terminal),
@@ -98,6 +98,12 @@ def _table(headings: list[str], terminal: bool) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
     return table
+
+
+def _evaluations(row: EstimatorRow, terminal: bool) -> str:
+    """Say what the evaluations grow with, in short where width is scarce."""
+    evaluations = str(row.cost_evaluations)
+    return "params" if terminal and evaluations == "parameters" else evaluations
 
 
 def _joined(names: tuple[str, ...], terminal: bool) -> str:

@@ -29,7 +29,7 @@ class EstimatorRow:
     owner: str
     unbiased: bool
     needs: tuple[str, ...]
-    cost_evaluations: int | Literal["support"]
+    cost_evaluations: int | Literal["support", "parameters", "size"]
     order: int | Literal["any"]
     summary: str
 

@@ -133,13 +133,14 @@ def require_mean(
 ) -> Verdict:
     """Sample until the mean is seen to be right or wrong, in a few growing looks.
 
-    Every look has samples of its own, no more than the one before says are needed; the
-    first that is clear ends the test.
+    Every look adds samples to those of the last, no more than that says are needed; the
+    first that is clear ends the test. The budget counts every look, so that it does not
+    matter how they hang together.
 
     Args:
         draw: Returns that many independent samples, ``(size, coordinates)``.
         exact: Their exact mean.
-        sizes: How many samples each look takes at most.
+        sizes: How many samples each look has in all at most, growing.
         names: Of the coordinates, for the message.
         what: What is estimated, for the message.
         ledger: Where the comparisons are counted.
@@ -149,14 +150,17 @@ def require_mean(
     """
     verdict: Verdict | None = None
     size = sizes[0]
+    samples = exact.new_zeros(0, *exact.shape)
     for most in sizes:
-        size = most if verdict is None else min(most, verdict.needed(size))
-        samples = draw(size)
-        if samples.shape[1:] != exact.shape:
+        if verdict is not None:
+            size = max(size + 1, min(most, verdict.needed(size)))
+        more = draw(size - len(samples)).detach()
+        if more.shape[1:] != exact.shape:
             raise CheckFailed(
-                f"{what} has shape {tuple(samples.shape[1:])} per sample instead of "
+                f"{what} has shape {tuple(more.shape[1:])} per sample instead of "
                 f"{tuple(exact.shape)}"
             )
+        samples = torch.cat([samples.to(more), more])
         verdict = look(samples, exact, ledger)
         if verdict.ratio > 1:
             raise CheckFailed(describe(verdict, exact, names, what, size))

@@ -19,6 +19,8 @@ from pgplugins.testing.evidence import CheckFailed, Ledger
 from pgplugins.testing.problems import available
 
 _MOST_PARTICLES = 4
+_NUMBERS = 3_200_000  # drawn at once, at most, but for
+_FEWEST = 100  # draws, however many numbers they are
 
 
 class Subject:
@@ -73,14 +75,28 @@ class Subject:
         """Those of one draw."""
         return [p for p in self.problems if isinstance(p.objective, Expectation)]
 
-    def canonical(self) -> list[Problem]:
+    def canonical(self, among: list[Problem] | None = None) -> list[Problem]:
         """One discrete and one continuous expectation, as far as it serves any."""
+        expectations = self.expectations if among is None else among
         found: dict[bool, Problem] = {}
-        for problem in self.expectations:
+        for problem in expectations:
             law: Any = laws_of(problem)[0]
             if not law.batch_shape and not law.event_shape:
                 found.setdefault(law.support.is_discrete, problem)
-        return list(found.values()) or self.expectations[:1]
+        return list(found.values()) or expectations[:1]
+
+    def affordable(self, draws: int, law: Distribution) -> int:
+        """Return so many draws from a law, or fewer of one that draws many numbers."""
+        numbers = law.batch_shape.numel() * law.event_shape.numel() * self.rows(law)
+        return min(draws, max(_FEWEST, _NUMBERS // numbers))
+
+    def rows(self, law: Distribution) -> int:
+        """How many rows one draw from a law has; 1 if there is none to look at."""
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return self.fresh().draw(law).rows
+        except Exception:
+            return 1  # it is for the checks to say what is wrong
 
     @cached_property
     def fewest(self) -> int:

@@ -17,6 +17,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO
 from torch import Tensor
 
 import pgplugins as pg
+from tests.benchmarks.vae import autoencoder
 
 Program = Callable[[], Any]
 Steps = dict[str, Callable[[], object]]
@@ -156,4 +157,5 @@ WORKLOADS: dict[str, Callable[[], Steps]] = {
     "eager": eager,
     "discrete": discrete,
     "hybrid": hybrid,
+    "autoencoder": autoencoder,
 }

@@ -2,6 +2,8 @@
 
 import copy
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch.distributions import Normal
@@ -194,3 +196,23 @@ def test_it_starts_afresh_when_other_parameters_are_varied():
         late = torch.stack([gradient(scale) for _ in range(20)])
         # Pathwise at first, with variance 4 s^2 / 64; then explained away.
         assert early.std() > 20 * late.std()
+
+
+def test_a_site_above_that_tunes_itself_teaches_nothing():
+    """rebar differentiates gradients, which are no paths of a cost."""
+    learned = []
+    for tune in (False, True):
+        logit = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        mean = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+
+        def program(logit=logit, mean=mean):
+            a = pyro.sample("a", dist.Bernoulli(logits=logit))
+            x = pyro.sample("x", dist.Normal(mean + a, 1.0))
+            pg.cost("c", (x - 2 * a) ** 2)
+
+        chosen = {"a": pg.estimator("rebar", tune=tune), "x": "hybrid"}
+        objective = pg.ExpectedCost(estimators=chosen, num_particles=200)
+        torch.manual_seed(0)
+        objective(program).backward()
+        learned.append(objective.estimator_of("x").state_dict())
+    torch.testing.assert_close(*learned, rtol=0, atol=0)

@@ -125,3 +125,15 @@ def test_recorded_rollouts_teach_the_policy():
     assert curve[0] < 35
     # Seeds 0 to 4 end between 45 and 95.
     assert curve[-1] > 1.5 * curve[0]
+
+
+def test_discrete_vae_learns_with_every_estimator(tmp_path):
+    picture = tmp_path / "picture.png"
+    printed = run("discrete_vae", "--plot", str(picture))
+    assert picture.stat().st_size > 10_000
+    for name in ("score_function", "disarm", "rebar", "relax", "reinmax"):
+        first, last, seconds = row(printed.split("Gradients")[0], name)
+        # Half of the way from the first epoch to what any of them reaches.
+        assert last > first + 5
+        assert seconds > 0
+    assert "biased by design" in printed

@@ -403,6 +403,25 @@ class WrongRowCount(WeakDerivative):
     traits = dataclasses.replace(WeakDerivative.traits, cost_evaluations=2)
 
 
+class RowsTooMany(WeakDerivative):
+    """Declares one or two rows for a parameter, and draws one more."""
+
+    traits = dataclasses.replace(WeakDerivative.traits, cost_evaluations="parameters")
+
+    def draw(self, dist):
+        draw = super().draw(dist)
+        draw.value = torch.cat([draw.value, draw.value[:2]])
+        draw.weight = torch.cat([draw.weight, torch.zeros_like(draw.weight[:2])])
+        return draw
+
+
+class RowsOfNoSize(WeakDerivative):
+    """Declares as many rows as its size, and has another."""
+
+    size = 5
+    traits = dataclasses.replace(WeakDerivative.traits, cost_evaluations="size")
+
+
 class CoupledRows(pg.Estimator):
     """Antithetic rows that are declared independent."""
 
@@ -704,6 +723,8 @@ CAUGHT_BY = {
     WeightsOfOneRow: "unbiased_gradient",
     CountsAuxiliaryRows: "unbiased_gradient",
     WrongRowCount: "rows_are_as_declared",
+    RowsTooMany: "rows_are_as_declared",
+    RowsOfNoSize: "rows_are_as_declared",
     CoupledRows: "rows_are_independent",
     WrongSignOfOneRow: "unbiased_gradient",
     HalfDisarm: "unbiased_gradient",

@@ -29,14 +29,36 @@ EDITS = [
     ("reparameterized", "rsample(dist))", "rsample(dist).detach())"),
     ("enumerate", "draw.log_prob.exp()", "draw.log_prob.exp().detach()"),
     ("enumerate", "draw.log_prob.exp()", "(1.001 * draw.log_prob).exp()"),
+    ("disarm", ".detach() / 2", ".detach() / 1.9"),
+    ("rebar", "relaxed = cost[2]", "relaxed = 0.9 * cost[2]"),
+    ("rebar", "+ eta * path", "+ 0.9 * eta * path"),
+    ("rebar", "tensor([1.0, 0.0, 0.0])", "tensor([0.5, 0.5, 0.0])"),
+    ("relax", "(free - given).sum()", "free.sum()"),
+    ("relax", "site.lift(f - given)", "site.lift(f - 0.5 * given)"),
+    (
+        "measure_valued",
+        "difference_term(draw, cost)",
+        "difference_term(draw, 0.9 * cost)",
+    ),
+    (
+        "finite_difference",
+        "difference_term(draw, cost)",
+        "difference_term(draw, 0.9 * cost)",
+    ),
+    ("sum_and_sample", "score_term(rest[0] * cost[-1]", "score_term(cost[-1]"),
+    ("sum_and_sample", "[exact, rest]", "[exact.detach(), rest]"),
+    ("unordered_set", "ratio.reshape(shape) * (held", "(held"),
+    ("unordered_set", "(held - guess)", "(held - 0.9 * guess - 0.1 * held)"),
+    ("antithetic", "2 * centre - row", "2 * centre.detach() - row"),
 ]
 
 
 def mutant(name, old, new):
     cls = estimator_class(name)
-    source = inspect.getsource(inspect.getmodule(cls))
+    module = inspect.getmodule(cls)
+    source = inspect.getsource(module)
     assert old in source
-    space = {"__name__": f"mutant_{name}"}
+    space = {"__name__": module.__name__}  # where dataclasses look for their types
     exec(compile(source.replace(old, new), f"<mutant of {name}>", "exec"), space)
     return space[cls.__name__]()
 

@@ -19,6 +19,7 @@ from pgplugins.testing.problems.pairs import (
     BELL,
     COIN,
     DIE,
+    THROWS,
     Kind,
     above_a_bell,
     below_another,
@@ -56,9 +57,11 @@ def _pairs(subject: Subject) -> list[Pair]:
         torch.zeros((), dtype=torch.float64),
         torch.ones((), dtype=torch.float64),
     )
-    kinds = [k for k in (COIN, BELL) if subject.serves(k.law(zero, one))]
-    if not kinds and subject.serves(DIE.law(zero, one)):
-        kinds = [DIE]
+    served = [k for k in (COIN, BELL, DIE, THROWS) if subject.serves(k.law(zero, one))]
+    kinds = [k for k in (COIN, BELL) if k in served] or served[:1]
+    if DIE in served and subject.traits.cost_evaluations == "size":
+        # A size of two leaves nothing of a coin to draw.
+        kinds = [DIE if k is COIN else k for k in kinds]
     if not kinds:
         return _pairs_of_others(subject)
     return _pairs_of_kinds(kinds)

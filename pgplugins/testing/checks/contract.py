@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from pgplugins.core.draw import Draw
-from pgplugins.core.parts import describe, element
+from pgplugins.core.parameters import parameters_of
+from pgplugins.core.parts import describe
+from pgplugins.core.points import support_size
 from pgplugins.core.problem import Expectation, Problem
 from pgplugins.functional import expectation
 from pgplugins.testing.evidence import CheckFailed
@@ -100,17 +102,37 @@ def rows_are_as_declared(subject: Subject) -> None:
     """As many rows as ``cost_evaluations`` says."""
     declared = subject.traits.cost_evaluations
     for sitting, where in _sittings(subject):
-        rows, wanted = sitting.draw.rows, declared
-        if wanted == "support":
-            wanted = element(sitting.base).enumerate_support(expand=False).shape[0]
-            wanted **= sitting.base.event_shape.numel() // max(
-                1, element(sitting.base).event_shape.numel()
-            )
-        if rows != wanted:
+        rows, wanted = sitting.draw.rows, _declared_rows(sitting, declared)
+        if rows not in wanted:
+            span = f"{wanted[0]}" + (f" to {wanted[-1]}" if len(wanted) > 1 else "")
             raise CheckFailed(
                 f"draw returned {rows} rows {where}; traits.cost_evaluations says "
-                f"{declared}" + (f", {wanted}" if declared == "support" else "")
+                f"{declared}" + (f", {span}" if isinstance(declared, str) else "")
             )
+
+
+def _declared_rows(
+    sitting: Sitting, declared: int | Literal["support", "parameters", "size"]
+) -> range:
+    """How many rows a draw may have."""
+    if declared == "parameters":
+        # One or two for every scalar that is differentiated for, and one.
+        varied = [v for v in parameters_of(sitting.base).values() if v.requires_grad]
+        scalars = sum(v.numel() for v in varied) // sitting.base.batch_shape.numel()
+        return range(1 + scalars, 2 + 2 * scalars)
+    if declared == "support":
+        wanted = support_size(sitting.base)
+    elif declared == "size":
+        size = getattr(sitting.estimator, "size", None)
+        if not isinstance(size, int):
+            raise CheckFailed(
+                'traits.cost_evaluations says "size", but the estimator has no integer '
+                f"of that name; found {size!r}"
+            )
+        wanted = min(size, support_size(sitting.base))
+    else:
+        wanted = declared
+    return range(wanted, wanted + 1)
 
 
 @check()

@@ -14,33 +14,28 @@ from pgplugins.testing.evidence import look, require_mean
 from pgplugins.testing.registry import biased, check
 from pgplugins.testing.subject import Subject
 
-_SIZES = (4_000, 32_000, 300_000)
-_NUMBERS = (800_000, 1_200_000, 3_200_000)  # drawn at once, at most, in each look
-PROGRAM_SIZES = (1_000, 6_000, 300_000)
+_SIZES = (4_000, 12_000, 32_000, 80_000, 300_000)
+AT_FIRST = 32_000
+PROGRAM_SIZES = (1_000, 3_000, 6_000, 15_000, 40_000, 300_000)
 _LESSON = 2_000
 
 
-def sizes_for(problem: Problem) -> list[int]:
-    """How many replicates each look takes."""
+def sizes_for(subject: Subject, problem: Problem, most: int = _SIZES[-1]) -> list[int]:
+    """How many replicates each look has in all, up to about ``most``."""
     if not isinstance(problem.objective, Expectation):
-        return list(PROGRAM_SIZES)
+        return [size for size in PROGRAM_SIZES if size <= most]
     law = laws_of(problem)[0]
-    numbers = law.batch_shape.numel() * law.event_shape.numel()
-    return [
-        max(200, min(size, most // numbers))
-        for size, most in zip(_SIZES, _NUMBERS, strict=True)
-    ]
+    return sorted({subject.affordable(size, law) for size in _SIZES if size <= most})
 
 
 @check(unless=biased, over=lambda subject: subject.problems)
 def unbiased_gradient(subject: Subject, case: Problem) -> None:
     """Value and gradient have the exact mean, at first and after learning."""
-    every = sizes_for(case)
     resolution = math.inf
-    # A bias at first is sought exactly by small_batches; here two looks have to do.
+    # A bias at first is sought exactly by small_batches; here fewer have to do.
     for particles, warm, sizes in (
-        (subject.fewest, False, every[:2]),
-        (subject.fewest + 1, True, every),
+        (subject.fewest, False, sizes_for(subject, case, AT_FIRST)),
+        (subject.fewest + 1, True, sizes_for(subject, case)),
     ):
         estimation = subject.estimation(case, particles)
         if warm:
@@ -73,7 +68,8 @@ def declared_bias(subject: Subject, case: Problem) -> str:
     """How far off a declared bias is; reported, not refused."""
     estimation = subject.estimation(case, subject.fewest)
     truth = estimation.replicated_truth
-    verdict = look(estimation.replicates(min(32_000, sizes_for(case)[1])), truth)
+    size = sizes_for(subject, case, AT_FIRST)[-1]
+    verdict = look(estimation.replicates(size), truth)
     found, exact = verdict.mean[1:], truth[1:]
     scale = exact.abs().max().clamp_min(1e-12)
     worst = int((found - exact).abs().argmax())
@@ -114,7 +110,7 @@ def _require_alone(subject: Subject, problem: Problem, name: str) -> None:
     require_mean(
         lambda size: estimation.replicates(size)[:, at],
         estimation.replicated_truth[at],
-        sizes_for(problem),
+        sizes_for(subject, problem),
         [labels[i] for i in at],
         f"the estimate on {problem.name!r} with the others constant",
         subject.ledger,
@@ -152,7 +148,7 @@ def costs_without_gradient(subject: Subject, case: Problem) -> None:
     require_mean(
         draw,
         case.gradient(),
-        sizes_for(case),
+        sizes_for(subject, case),
         case.coordinates,
         f"the gradient that loss_and_grads finds on {case.name!r}",
         subject.ledger,

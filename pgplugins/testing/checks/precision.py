@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from pgplugins.testing.checks.gradients import sizes_for
+from pgplugins.testing.checks.gradients import AT_FIRST, sizes_for
 from pgplugins.testing.estimation import Estimation
 from pgplugins.testing.evidence import CheckFailed, require_mean
 from pgplugins.testing.registry import biased, check
@@ -59,7 +59,7 @@ def single_precision(subject: Subject) -> None:
                 require_mean(
                     estimation.replicates,
                     estimation.replicated_truth,
-                    sizes_for(problem),
+                    sizes_for(subject, problem, AT_FIRST),
                     estimation.replicated_labels,
                     f"the estimate on {problem.name!r} in {parameters}",
                     subject.ledger,

@@ -10,6 +10,7 @@ import pyro
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
+from torch.distributions import Binomial
 
 from pgplugins.core.problem import Expectation, Parameters, Problem, Program
 from pgplugins.infer.cost import cost
@@ -45,6 +46,11 @@ def _die_masses(level: Tensor, spread: Tensor) -> Tensor:
     return torch.stack([1 - up - down, up, down], -1)
 
 
+def _throw_masses(level: Tensor, spread: Tensor) -> Tensor:
+    q = 0.5 + 0.1 * level * spread
+    return torch.stack([(1 - q) ** 2, 2 * q * (1 - q), q**2], -1)
+
+
 def _bell_points(level: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     nodes, masses = map(level.new_tensor, normal_rule(_NODES))
     return level.unsqueeze(-1) + spread.unsqueeze(-1) * nodes, masses
@@ -57,6 +63,11 @@ DIE: Final = Kind(
     lambda m, s: (torch.tensor([0.0, 1.0, 2.0]).to(m), _die_masses(m, s)),
 )
 BELL: Final = Kind("bell", Bell, _bell_points)
+THROWS: Final = Kind(
+    "throws",
+    lambda m, s: Binomial(2, probs=0.5 + 0.1 * m * s),
+    lambda m, s: (torch.tensor([0.0, 1.0, 2.0]).to(m), _throw_masses(m, s)),
+)
 
 
 def two_sites(above: Kind, below: Kind, plated: bool) -> Problem:

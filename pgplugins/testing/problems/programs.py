@@ -117,10 +117,10 @@ def _mixed_elbo() -> Problem:
 
     def model(p: Parameters) -> None:
         like = p["logit"]
-        z = pyro.sample("z", dist.Bernoulli(torch.tensor(prior).to(like)))
+        z = pyro.sample("z", dist.Bernoulli(number(prior).to(like)))
         centre = means[0].to(like) * (1 - z) + means[1].to(like) * z
         w = pyro.sample("w", dist.Normal(centre, torch.ones(()).to(like)))
-        pyro.sample("x", dist.Normal(w, noise), obs=torch.tensor(seen).to(like))
+        pyro.sample("x", dist.Normal(w, noise), obs=number(seen).to(like))
 
     def guide(p: Parameters) -> None:
         z = pyro.sample("z", dist.Bernoulli(logits=p["logit"]))
