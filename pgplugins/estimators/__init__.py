@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.estimators.doubly_reparameterized import DoublyReparameterized
 from pgplugins.estimators.enumerate import Enumerate
 from pgplugins.estimators.hybrid import Hybrid
 from pgplugins.estimators.lax import Lax
@@ -14,4 +15,11 @@ from pgplugins.plugins.hookspecs import hookimpl
 @hookimpl
 def pgplugins_register_estimators() -> list[type[Estimator]]:
     """Register the built-in estimators."""
-    return [ScoreFunction, Reparameterized, Hybrid, Lax, Enumerate]
+    return [
+        ScoreFunction,
+        Reparameterized,
+        Hybrid,
+        Lax,
+        Enumerate,
+        DoublyReparameterized,
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from pyro.infer.util import is_validation_enabled
 from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
-from pgplugins.core.fold import CostTerm, average_rows, fold
+from pgplugins.core.fold import average_rows, fold
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
@@ -75,6 +75,8 @@ class ELBO(ProgramObjective, PyroELBO):
         >>> round(torch.sigmoid(pyro.param("logit")).item(), 2)
         0.3
     """
+
+    _additive = True  # the loss is the mean of the particles' costs
 
     def __init__(
         self,
@@ -139,9 +141,8 @@ class ELBO(ProgramObjective, PyroELBO):
         """
         loss = 0.0
         with torch.no_grad():
-            for run in self._runs(model, guide, args, kwargs, first_order=True):
-                costs = average_rows(run.sites, run.costs)
-                loss += self._total(costs, run.costs).item()
+            for part in self._parts(model, guide, args, kwargs, corrected=False):
+                loss += part.item()
         _warn_if_nan(loss)
         return loss
 
@@ -158,8 +159,7 @@ class ELBO(ProgramObjective, PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss: Tensor | None = None
-        for run in self._runs(model, guide, args, kwargs, first_order=False):
-            part = self._surrogate(run, first_order=False)
+        for part in self._parts(model, guide, args, kwargs, first_order=False):
             loss = part if loss is None else loss + part
         assert loss is not None
         _warn_if_nan(loss)
@@ -178,25 +178,45 @@ class ELBO(ProgramObjective, PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss = 0.0
-        for run in self._runs(model, guide, args, kwargs, first_order=True):
-            part = self._surrogate(run, first_order=True)
+        for part in self._parts(model, guide, args, kwargs):
             loss += part.item()
             if part.requires_grad:
                 part.backward(retain_graph=self.retain_graph)
         _warn_if_nan(loss)
         return loss
 
-    def _surrogate(self, run: Run, *, first_order: bool) -> Tensor:
-        folded = fold(run.sites, run.costs, first_order=first_order)
-        total = self._total(folded, run.costs)
-        self._register_networks()
-        return total
+    def _parts(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        first_order: bool = True,
+        corrected: bool = True,
+    ) -> Iterator[Tensor]:
+        """Run model and guide, and yield scalars whose sum is the loss.
 
-    def _total(self, folded: list[CostTerm], costs: Iterable[CostTerm]) -> Tensor:
-        total: Tensor = total_cost(folded) / self.num_particles
-        if is_validation_enabled():
-            check_costs(total, costs)
-        return total
+        Args:
+            model: The model.
+            guide: The guide.
+            args: What both are called with.
+            kwargs: What both are called with.
+            first_order: The loss will be differentiated once at most.
+            corrected: Correct the gradient; else the value is all that is wanted.
+        """
+        for run in self._runs(model, guide, args, kwargs, first_order=first_order):
+            costs = (
+                fold(run.sites, run.costs, first_order=first_order)
+                if corrected
+                else average_rows(run.sites, run.costs)
+            )
+            total: Tensor = total_cost(costs) / self.num_particles
+            if is_validation_enabled():
+                check_costs(total, run.costs)
+            if corrected:
+                self._register_networks()
+            yield total
 
     def _runs(
         self,
@@ -251,6 +271,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 kwargs,
                 self._draws(policy, self.max_plate_nesting, particle_dim),
                 first_order=first_order,
+                additive=self._additive,
                 check_model=self._checked is not programs[0],
             )
 

@@ -35,6 +35,7 @@ def run_pair(
     draws: Draws,
     *,
     first_order: bool,
+    additive: bool,
     check_model: bool,
 ) -> Run:
     """Draw from the guide, replay the model, and take costs ``log q - log p``.
@@ -46,6 +47,7 @@ def run_pair(
         kwargs: What both are called with.
         draws: The handler that draws, for one run.
         first_order: The costs will be differentiated once.
+        additive: The loss is the mean of the particles' costs.
         check_model: Look at the model's sites for what is not read there.
 
     Raises:
@@ -90,7 +92,7 @@ def run_pair(
         if _counts(msg)
     ]
     costs += [
-        _guide_cost(msg, draws, first_order)
+        _guide_cost(msg, draws, first_order=first_order, additive=additive)
         for msg in in_guide.values()
         if _counts(msg)
     ]
@@ -142,7 +144,7 @@ def _cost(msg: Any, value: Tensor, sources: Sources, draws: Draws) -> CostTerm:
     if is_validation_enabled():
         msg["log_prob"] = value
         check_site_shape(msg, draws.max_plate_nesting)  # type: ignore[arg-type]
-    return CostTerm(msg["name"], value, plates_of(msg), sources)
+    return CostTerm(msg["name"], value, plates_of(msg), sources, scale)
 
 
 def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
@@ -150,7 +152,9 @@ def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
     return _cost(msg, -density, sources | reached, draws)
 
 
-def _guide_cost(msg: Any, draws: Draws, first_order: bool) -> CostTerm:
+def _guide_cost(
+    msg: Any, draws: Draws, *, first_order: bool, additive: bool
+) -> CostTerm:
     name = msg["name"]
     site = draws.sites.get(name)
     # Whatever a guide's factor stands for was drawn somewhere before it.
@@ -161,19 +165,26 @@ def _guide_cost(msg: Any, draws: Draws, first_order: bool) -> CostTerm:
         return _cost(msg, density, sources, draws)
     # A mask or a scale may depend on sites that the density does not.
     value, weighing = draws.dependencies.cost(
-        lambda: _own_cost(msg, site, first_order), msg["fn"], msg["scale"], msg["mask"]
+        lambda: _own_cost(msg, site, first_order=first_order, additive=additive),
+        msg["fn"],
+        msg["scale"],
+        msg["mask"],
     )
     sources = site.bit | site.upstream | weighing | hidden
     return _cost(msg, value, sources, draws)
 
 
-def _own_cost(msg: Mapping[str, Any], site: Site, first_order: bool) -> Tensor:
+def _own_cost(
+    msg: Mapping[str, Any], site: Site, *, first_order: bool, additive: bool
+) -> Tensor:
     """Log q, less its direct gradient if the site's estimator drops that.
 
-    The direct gradient has mean zero, and so have all derivatives of a score term.
+    In an additive loss the direct gradient has mean zero, and so have all derivatives
+    of a score term.
     Where the value is held and nothing is masked, log q is what the score needs anyway.
     """
-    drop = site.estimator.traits.own_score == "drop"
+    own_score = site.estimator.traits.own_score
+    drop = own_score == "path" or (additive and own_score == "drop")
     if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
         shared = in_program(site, site.draw.log_prob, 0)
         if not drop:
