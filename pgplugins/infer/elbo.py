@@ -14,6 +14,7 @@ from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
 from pgplugins.core.fold import average_rows, fold
+from pgplugins.core.numbers import flag
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
@@ -51,6 +52,10 @@ class ELBO(ProgramObjective, PyroELBO):
         static: Keep the dependencies of the first run for as long as sites, shapes and
             plates stay the same; a program that turns draws into Python values is
             refused.
+        analytic_kl: Where a site's divergence from its prior has a closed form
+            (:func:`torch.distributions.kl_divergence`) and its densities depend on its
+            own draw in no other way, the divergence stands for their difference, so
+            that the site's score or path need not estimate it. Other sites are sampled.
         retain_graph: Keep the autograd graph after ``loss_and_grads``.
         strict_enumeration_warning: Warn of sites marked for ``TraceEnum_ELBO``.
         ignore_jit_warnings: Refused: Pyro's JIT is not used here.
@@ -93,6 +98,7 @@ class ELBO(ProgramObjective, PyroELBO):
         estimators: Estimators = None,
         dependencies: str = "provenance",
         static: bool = False,
+        analytic_kl: bool = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         if ignore_jit_warnings or jit_options is not None:
@@ -115,6 +121,8 @@ class ELBO(ProgramObjective, PyroELBO):
             retain_graph=retain_graph,
         )
         self._set_up(estimators, dependencies, static=static)
+        flag(analytic_kl, "analytic_kl")
+        self.analytic_kl = analytic_kl
         self._checked: object = None  # the model whose sites have been looked at
 
     def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
@@ -272,6 +280,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 self._draws(policy, self.max_plate_nesting, particle_dim),
                 first_order=first_order,
                 additive=self._additive,
+                analytic_kl=self.analytic_kl,
                 check_model=self._checked is not programs[0],
             )
 

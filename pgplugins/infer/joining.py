@@ -12,6 +12,7 @@ from pgplugins.core.credit import Credit
 from pgplugins.core.fold import CostTerm, Plate, Site
 from pgplugins.core.own_parameters import OwnParameters
 from pgplugins.errors import EstimatorError, ProgramError
+from pgplugins.infer.layout import same_scale
 from pgplugins.objectives.renyi import RenyiBound
 
 
@@ -55,11 +56,11 @@ class Particles:
             raise ProgramError(
                 f"Site {cost.name!r} is outside of plate {self._name!r}, whose "
                 "elements are to have bounds of their own: what they share has no "
-                "element to count in. Leave plate out, for one bound over the whole model."
+                "element to count in. Leave plate out, for one bound over the model."
             )
         if self._plate is None:
             self._plate, self.scale = plate, cost.scale
-        if not _same(cost.scale, self.scale):
+        if not same_scale(cost.scale, self.scale):
             raise ProgramError(
                 f"The costs in plate {self._name!r} are scaled differently (site "
                 f"{cost.name!r} by {cost.scale}, others by {self.scale}), so that an "
@@ -109,12 +110,6 @@ class Particles:
             return value
         count, rest = value.shape[0], value.shape[1:]
         return value.reshape(count, *(1,) * (-self._dim - 1 - len(rest)), *rest)
-
-
-def _same(a: float | Tensor, b: float | Tensor) -> bool:
-    if isinstance(a, Tensor) and a.numel() > 1:
-        return False
-    return a is b or float(a) == float(b)
 
 
 def require_joinable(sites: Sequence[Site]) -> None:

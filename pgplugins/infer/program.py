@@ -17,9 +17,10 @@ from torch import Tensor
 
 from pgplugins.core.algebra import score_term, without_direct_gradient
 from pgplugins.core.fold import CostTerm, Site
-from pgplugins.core.provenance import Sources, plain
-from pgplugins.distribution import unmasked
+from pgplugins.core.provenance import Sources, plain, sources_of_value
+from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import PgpluginsError, ProgramError
+from pgplugins.infer.analytic_kl import divergence, replaceable
 from pgplugins.infer.enumeration import warn_if_enumerated
 from pgplugins.infer.layout import in_program, plates_of
 from pgplugins.infer.messenger import Draws, NoEstimators
@@ -36,6 +37,7 @@ def run_pair(
     *,
     first_order: bool,
     additive: bool,
+    analytic_kl: bool,
     check_model: bool,
 ) -> Run:
     """Draw from the guide, replay the model, and take costs ``log q - log p``.
@@ -48,6 +50,7 @@ def run_pair(
         draws: The handler that draws, for one run.
         first_order: The costs will be differentiated once.
         additive: The loss is the mean of the particles' costs.
+        analytic_kl: Write divergences in closed form where there are.
         check_model: Look at the model's sites for what is not read there.
 
     Raises:
@@ -86,14 +89,18 @@ def run_pair(
             traces = replayed.trace(), draws.trace()
         check_model_guide_match(*traces, draws.max_plate_nesting)
         warn_if_enumerated(traces[1])
+    divergences = (
+        _divergences(in_model, in_guide, reached, draws) if analytic_kl else {}
+    )
     costs = [
         _model_cost(msg, draws, reached.get(name, 0))
         for name, msg in in_model.items()
-        if _counts(msg)
+        if _counts(msg) and name not in divergences
     ]
     costs += [
-        _guide_cost(msg, draws, first_order=first_order, additive=additive)
-        for msg in in_guide.values()
+        divergences.get(name)
+        or _guide_cost(msg, draws, first_order=first_order, additive=additive)
+        for name, msg in in_guide.items()
         if _counts(msg)
     ]
     if not costs:
@@ -112,6 +119,26 @@ def _counts(msg: Any) -> bool:
         and not (msg["infer"] or {}).get("_deterministic")
         and not site_is_subsample(msg)
     )
+
+
+def _divergences(
+    in_model: Mapping[str, Any],
+    in_guide: Mapping[str, Any],
+    reached: Mapping[str, Sources],
+    draws: Draws,
+) -> dict[str, CostTerm]:
+    """Divergences in closed form, by the site whose two densities they stand for."""
+    found = {}
+    for name in replaceable(in_model, in_guide):
+        msg = in_guide[name]
+        if not _counts(msg):
+            continue
+        value = divergence(msg["fn"], unwrapped(in_model[name]["fn"]))
+        if value is not None:
+            sources = sources_of_value(value) | reached.get(name, 0)
+            sources |= draws.reached.get(name, 0)
+            found[name] = _cost(msg, plain(value), sources, draws)
+    return found
 
 
 def _density(msg: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Sources]:
