@@ -18,18 +18,21 @@ from pgplugins.functional import expectation, surrogate
 from pgplugins.infer.cost import cost
 from pgplugins.infer.elbo import ELBO
 from pgplugins.infer.expected_cost import ExpectedCost
+from pgplugins.infer.importance import IWELBO, RenyiELBO
 from pgplugins.plugins import available, estimator, hookimpl, register
 
 __version__ = _version("pgplugins")
 
 __all__ = [
     "ELBO",
+    "IWELBO",
     "Comparison",
     "Draw",
     "Estimator",
     "ExpectedCost",
     "PgpluginsError",
     "PgpluginsWarning",
+    "RenyiELBO",
     "Traits",
     "WrappedDistribution",
     "available",

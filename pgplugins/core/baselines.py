@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgplugins.core.algebra import leave_one_out_mean
 from pgplugins.core.draw import Draw
 from pgplugins.core.numbers import within
 from pgplugins.core.parameters import parameters_of
@@ -41,7 +40,10 @@ class Baseline(nn.Module, ABC):
 
 
 class LeaveOneOut(Baseline):
-    """Mean cost of the other particles (Kool, van Hoof and Welling 2019, eq. 8)."""
+    """Mean cost of the other particles (Kool, van Hoof and Welling 2019, eq. 8).
+
+    On an importance-weighted bound it is VIMCO (Mnih and Rezende 2016, eq. 10).
+    """
 
     def guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the others' mean, shape of ``cost``.
@@ -49,13 +51,14 @@ class LeaveOneOut(Baseline):
         Raises:
             EstimatorError: There are fewer than two independent draws.
         """
-        if draw.particle_dim is None or cost.shape[draw.particle_dim] < 2:
+        others = draw.others_cost(cost)
+        if others is None:
             raise EstimatorError(
                 'baseline "leave_one_out" needs at least 2 independent draws side by '
                 "side and found 1. Write num_samples=2 or more, or num_particles=2 or "
                 'more with vectorize_particles=True, or baseline="moving_average".'
             )
-        return leave_one_out_mean(cost.detach(), draw.particle_dim)
+        return others
 
 
 class LeaveOneOutIfPossible(Baseline):
@@ -63,9 +66,7 @@ class LeaveOneOutIfPossible(Baseline):
 
     def guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the others' mean, or ``None`` for a single particle."""
-        if draw.particle_dim is None or cost.shape[draw.particle_dim] < 2:
-            return None
-        return leave_one_out_mean(cost.detach(), draw.particle_dim)
+        return draw.others_cost(cost)
 
 
 class MovingAverage(Baseline):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import leave_one_out_mean, zero_valued
+from pgplugins.core.algebra import zero_valued
 from pgplugins.core.coordinates import coordinates
 from pgplugins.core.draw import Draw
 from pgplugins.core.own_parameters import OwnParameters, own_law
@@ -89,11 +89,11 @@ class ControlVariate(nn.Module):
         guess = (self.full if full else self.separable).guess(u)
         rest = cost.detach().squeeze(0)
         if guess is None:
-            others = _others_mean(rest, draw)
+            others = draw.others_cost(rest)
             rest = rest if others is None else rest - others
         else:
             rest = rest - guess.value.detach()
-            others = _others_mean(rest, draw)
+            others = draw.others_cost(rest)
             if others is not None:
                 rest = rest - guess.trust * (others - guess.level)
         term = draw.score_term(rest.unsqueeze(0)).squeeze(0)
@@ -121,7 +121,7 @@ class ControlVariate(nn.Module):
         size = step.u.shape[-1]
         u = step.u.detach().reshape(-1, size)
         if extra.own is None or step.score is None:
-            others = _others_mean(f, draw)
+            others = draw.others_cost(f)
             by_row = None if others is None else _rows(others, batch)
             self.separable.update(u, _rows(f, batch), by_row)
             return
@@ -136,14 +136,6 @@ class ControlVariate(nn.Module):
         self.full.update(
             u, path.reshape(-1, size, count), score, _rows(f, batch), by_row
         )
-
-
-def _others_mean(cost: Tensor, draw: Draw) -> Tensor | None:
-    """Mean of the other particles, shape of ``cost``; ``None`` without any."""
-    dim = draw.particle_dim
-    if dim is None or cost.shape[dim] < 2:
-        return None
-    return leave_one_out_mean(cost, dim)
 
 
 def _rows(value: Tensor, batch: int) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import first_score_term, score_term
+from pgplugins.core.algebra import first_score_term, leave_one_out_mean, score_term
+from pgplugins.core.credit import Credit
 from pgplugins.core.features import log_prob_near_support
 from pgplugins.core.path import density
 
@@ -32,6 +33,8 @@ class Draw:
             relaxation then supplies the log-density there.
         particle_dim: Set by the front: the batch dimension (negative, counted from the
             right) along which draws are independent replicates, or ``None``.
+        credit: Set by the front where the loss is no mean over particles: what the loss
+            says of this draw.
         first_order: Set by the front: the loss will be differentiated once, so that
             score terms need no more than their first derivative.
 
@@ -50,6 +53,7 @@ class Draw:
     held_dist: Distribution | None = None
     off_support: bool = False
     particle_dim: int | None = None
+    credit: Credit | None = None
     first_order: bool = False
     _log_prob: Tensor | None = field(default=None, init=False, repr=False)
     _row: Tensor | None = field(default=None, init=False, repr=False)
@@ -135,3 +139,23 @@ class Draw:
         """
         term = first_score_term if self.first_order else score_term
         return term(cost, self.log_prob)
+
+    def others_cost(self, cost: Tensor) -> Tensor | None:
+        """Return the cost as the other particles alone suggest it.
+
+        It has not seen the draw, so that it may be subtracted from what meets the
+        score.
+
+        Args:
+            cost: What ``gradient_term`` got, or a part of it.
+
+        Returns:
+            Shape of ``cost``, detached; ``None`` if there are no other particles.
+        """
+        if self.credit is not None:
+            others = self.credit.others
+            return None if others is None else others.expand_as(cost)
+        dim = self.particle_dim
+        if dim is None or cost.shape[dim] < 2:
+            return None
+        return leave_one_out_mean(cost.detach(), dim)

@@ -43,7 +43,9 @@ class Traits:
             and ``"reflection"``.
         independent_rows: The rows of one draw are independent of one another.
         own_score: In an ELBO the direct gradient of a site's own log q has mean zero.
-            ``"drop"`` leaves it out, ``"keep"`` leaves it in.
+            ``"drop"`` leaves it out, ``"keep"`` leaves it in. In bounds that join
+            particles its mean is another, and both leave it in; ``"path"`` leaves it
+            out there too, because the path carries it.
         order: 1, or ``"any"`` if higher derivatives are right as well.
         cost_evaluations: How many evaluations of the cost one draw takes, or what they
             grow with: ``"support"`` for one per point of the support, ``"parameters"``
@@ -63,7 +65,7 @@ class Traits:
     unbiased: bool
     needs: frozenset[str] = frozenset()
     independent_rows: bool = True
-    own_score: Literal["keep", "drop"] = "keep"
+    own_score: Literal["keep", "drop", "path"] = "keep"
     order: int | Literal["any"] = 1
     cost_evaluations: int | Literal["support", "parameters", "size"] = 1
     pathwise: bool = False
@@ -77,9 +79,9 @@ class Traits:
                 f"Traits(needs=...) names {sorted(unknown)}; "
                 f"write some of {sorted(NEEDS)}."
             )
-        if self.own_score not in ("keep", "drop"):
+        if self.own_score not in ("keep", "drop", "path"):
             raise InputError(
-                f"Traits(own_score={self.own_score!r}): write 'keep' or 'drop'."
+                f"Traits(own_score={self.own_score!r}): write 'keep', 'drop' or 'path'."
             )
         if self.order not in (1, "any"):
             raise InputError(f"Traits(order={self.order!r}): write 1 or 'any'.")

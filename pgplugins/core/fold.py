@@ -37,12 +37,21 @@ class Plate(NamedTuple):
 
 @dataclass(slots=True)
 class CostTerm:
-    """A part of the total cost: its value, its plates, and the sites it depends on."""
+    """A part of the total cost: its value, its plates, and the sites it depends on.
+
+    Args:
+        name: The site or statement that it comes from.
+        value: Scaled and masked.
+        plates: The plates that enclose it.
+        upstream: The sites that it depends on.
+        scale: What the value has been multiplied by.
+    """
 
     name: str
     value: Tensor
     plates: frozenset[Plate]
     upstream: Sources
+    scale: float | Tensor = 1.0
 
 
 @dataclass(slots=True)

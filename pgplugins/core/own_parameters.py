@@ -42,6 +42,22 @@ class OwnParameters:
         """
         self._node.correction = correction
 
+    def depend_on(self, other: OwnParameters) -> bool:
+        """Whether a gradient that reaches these goes on to those of another site."""
+        if not (self.probe.requires_grad and other.probe.requires_grad):
+            return False
+        start, sought = self.probe.grad_fn, other.probe.grad_fn
+        seen, waiting = {start}, [start]
+        while waiting:
+            node = waiting.pop()
+            for further, _ in () if node is None else node.next_functions:
+                if further is sought:
+                    return True
+                if further not in seen:
+                    seen.add(further)
+                    waiting.append(further)
+        return False
+
     @property
     def flat(self) -> Tensor:
         """All values side by side, shape ``(*batch_shape, P)``."""

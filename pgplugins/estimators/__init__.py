@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgplugins.core.estimator import Estimator
 from pgplugins.estimators.antithetic import Antithetic
 from pgplugins.estimators.disarm import Disarm
+from pgplugins.estimators.doubly_reparameterized import DoublyReparameterized
 from pgplugins.estimators.enumerate import Enumerate
 from pgplugins.estimators.finite_difference import FiniteDifference
 from pgplugins.estimators.gumbel_softmax import GumbelSoftmax
@@ -42,4 +43,5 @@ def pgplugins_register_estimators() -> list[type[Estimator]]:
         GumbelSoftmax,
         StraightThrough,
         Reinmax,
+        DoublyReparameterized,
     ]

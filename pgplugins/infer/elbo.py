@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from pyro.infer.util import is_validation_enabled
 from pyro.util import warn_if_nan
 from torch import Tensor, nn
 
-from pgplugins.core.fold import CostTerm, average_rows, fold
+from pgplugins.core.fold import average_rows, fold
+from pgplugins.core.numbers import flag
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
@@ -51,6 +52,10 @@ class ELBO(ProgramObjective, PyroELBO):
         static: Keep the dependencies of the first run for as long as sites, shapes and
             plates stay the same; a program that turns draws into Python values is
             refused.
+        analytic_kl: Where a site's divergence from its prior has a closed form
+            (:func:`torch.distributions.kl_divergence`) and its densities depend on its
+            own draw in no other way, the divergence stands for their difference, so
+            that the site's score or path need not estimate it. Other sites are sampled.
         retain_graph: Keep the autograd graph after ``loss_and_grads``.
         strict_enumeration_warning: Warn of sites marked for ``TraceEnum_ELBO``.
         ignore_jit_warnings: Refused: Pyro's JIT is not used here.
@@ -76,6 +81,8 @@ class ELBO(ProgramObjective, PyroELBO):
         0.3
     """
 
+    _additive = True  # the loss is the mean of the particles' costs
+
     def __init__(
         self,
         num_particles: int = 1,
@@ -91,6 +98,7 @@ class ELBO(ProgramObjective, PyroELBO):
         estimators: Estimators = None,
         dependencies: str = "provenance",
         static: bool = False,
+        analytic_kl: bool = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         if ignore_jit_warnings or jit_options is not None:
@@ -113,6 +121,8 @@ class ELBO(ProgramObjective, PyroELBO):
             retain_graph=retain_graph,
         )
         self._set_up(estimators, dependencies, static=static)
+        flag(analytic_kl, "analytic_kl")
+        self.analytic_kl = analytic_kl
         self._checked: object = None  # the model whose sites have been looked at
 
     def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
@@ -139,9 +149,8 @@ class ELBO(ProgramObjective, PyroELBO):
         """
         loss = 0.0
         with torch.no_grad():
-            for run in self._runs(model, guide, args, kwargs, first_order=True):
-                costs = average_rows(run.sites, run.costs)
-                loss += self._total(costs, run.costs).item()
+            for part in self._parts(model, guide, args, kwargs, corrected=False):
+                loss += part.item()
         _warn_if_nan(loss)
         return loss
 
@@ -158,8 +167,7 @@ class ELBO(ProgramObjective, PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss: Tensor | None = None
-        for run in self._runs(model, guide, args, kwargs, first_order=False):
-            part = self._surrogate(run, first_order=False)
+        for part in self._parts(model, guide, args, kwargs, first_order=False):
             loss = part if loss is None else loss + part
         assert loss is not None
         _warn_if_nan(loss)
@@ -178,25 +186,45 @@ class ELBO(ProgramObjective, PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss = 0.0
-        for run in self._runs(model, guide, args, kwargs, first_order=True):
-            part = self._surrogate(run, first_order=True)
+        for part in self._parts(model, guide, args, kwargs):
             loss += part.item()
             if part.requires_grad:
                 part.backward(retain_graph=self.retain_graph)
         _warn_if_nan(loss)
         return loss
 
-    def _surrogate(self, run: Run, *, first_order: bool) -> Tensor:
-        folded = fold(run.sites, run.costs, first_order=first_order)
-        total = self._total(folded, run.costs)
-        self._register_networks()
-        return total
+    def _parts(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        first_order: bool = True,
+        corrected: bool = True,
+    ) -> Iterator[Tensor]:
+        """Run model and guide, and yield scalars whose sum is the loss.
 
-    def _total(self, folded: list[CostTerm], costs: Iterable[CostTerm]) -> Tensor:
-        total: Tensor = total_cost(folded) / self.num_particles
-        if is_validation_enabled():
-            check_costs(total, costs)
-        return total
+        Args:
+            model: The model.
+            guide: The guide.
+            args: What both are called with.
+            kwargs: What both are called with.
+            first_order: The loss will be differentiated once at most.
+            corrected: Correct the gradient; else the value is all that is wanted.
+        """
+        for run in self._runs(model, guide, args, kwargs, first_order=first_order):
+            costs = (
+                fold(run.sites, run.costs, first_order=first_order)
+                if corrected
+                else average_rows(run.sites, run.costs)
+            )
+            total: Tensor = total_cost(costs) / self.num_particles
+            if is_validation_enabled():
+                check_costs(total, run.costs)
+            if corrected:
+                self._register_networks()
+            yield total
 
     def _runs(
         self,
@@ -251,6 +279,8 @@ class ELBO(ProgramObjective, PyroELBO):
                 kwargs,
                 self._draws(policy, self.max_plate_nesting, particle_dim),
                 first_order=first_order,
+                additive=self._additive,
+                analytic_kl=self.analytic_kl,
                 check_model=self._checked is not programs[0],
             )
 

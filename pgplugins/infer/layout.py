@@ -74,3 +74,10 @@ def weighed_cost(
     value = value.expand(expanded)
     scaled: Tensor = scale_and_mask(value, msg["scale"], msg["mask"])
     return scaled
+
+
+def same_scale(a: float | Tensor, b: float | Tensor) -> bool:
+    """Whether two costs are scaled by the same number."""
+    if any(isinstance(scale, Tensor) and scale.numel() > 1 for scale in (a, b)):
+        return False
+    return a is b or float(a) == float(b)

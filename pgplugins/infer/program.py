@@ -18,9 +18,10 @@ from torch import Tensor
 
 from pgplugins.core.algebra import score_term, without_direct_gradient
 from pgplugins.core.fold import CostTerm, Site
-from pgplugins.core.provenance import Sources, plain
-from pgplugins.distribution import near_support, unmasked
+from pgplugins.core.provenance import Sources, plain, sources_of_value
+from pgplugins.distribution import near_support, unmasked, unwrapped
 from pgplugins.errors import PgpluginsError, ProgramError
+from pgplugins.infer.analytic_kl import divergence, replaceable
 from pgplugins.infer.enumeration import warn_if_enumerated
 from pgplugins.infer.layout import in_program, plates_of
 from pgplugins.infer.messenger import Draws, NoEstimators
@@ -36,6 +37,8 @@ def run_pair(
     draws: Draws,
     *,
     first_order: bool,
+    additive: bool,
+    analytic_kl: bool,
     check_model: bool,
 ) -> Run:
     """Draw from the guide, replay the model, and take costs ``log q - log p``.
@@ -47,6 +50,8 @@ def run_pair(
         kwargs: What both are called with.
         draws: The handler that draws, for one run.
         first_order: The costs will be differentiated once.
+        additive: The loss is the mean of the particles' costs.
+        analytic_kl: Write divergences in closed form where there are.
         check_model: Look at the model's sites for what is not read there.
 
     Raises:
@@ -85,14 +90,18 @@ def run_pair(
             traces = replayed.trace(), draws.trace()
         check_model_guide_match(*traces, draws.max_plate_nesting)
         warn_if_enumerated(traces[1])
+    divergences = (
+        _divergences(in_model, in_guide, reached, draws) if analytic_kl else {}
+    )
     costs = [
         _model_cost(msg, draws, reached.get(name, 0))
         for name, msg in in_model.items()
-        if _counts(msg)
+        if _counts(msg) and name not in divergences
     ]
     costs += [
-        _guide_cost(msg, draws, first_order)
-        for msg in in_guide.values()
+        divergences.get(name)
+        or _guide_cost(msg, draws, first_order=first_order, additive=additive)
+        for name, msg in in_guide.items()
         if _counts(msg)
     ]
     if not costs:
@@ -111,6 +120,26 @@ def _counts(msg: Any) -> bool:
         and not (msg["infer"] or {}).get("_deterministic")
         and not site_is_subsample(msg)
     )
+
+
+def _divergences(
+    in_model: Mapping[str, Any],
+    in_guide: Mapping[str, Any],
+    reached: Mapping[str, Sources],
+    draws: Draws,
+) -> dict[str, CostTerm]:
+    """Divergences in closed form, by the site whose two densities they stand for."""
+    found = {}
+    for name in replaceable(in_model, in_guide):
+        msg = in_guide[name]
+        if not _counts(msg):
+            continue
+        value = divergence(msg["fn"], unwrapped(in_model[name]["fn"]))
+        if value is not None:
+            sources = sources_of_value(value) | reached.get(name, 0)
+            sources |= draws.reached.get(name, 0)
+            found[name] = _cost(msg, plain(value), sources, draws)
+    return found
 
 
 def _density(msg: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Sources]:
@@ -146,7 +175,7 @@ def _cost(msg: Any, value: Tensor, sources: Sources, draws: Draws) -> CostTerm:
     if is_validation_enabled():
         msg["log_prob"] = value
         check_site_shape(msg, draws.max_plate_nesting)  # type: ignore[arg-type]
-    return CostTerm(msg["name"], value, plates_of(msg), sources)
+    return CostTerm(msg["name"], value, plates_of(msg), sources, scale)
 
 
 def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
@@ -154,7 +183,9 @@ def _model_cost(msg: Any, draws: Draws, reached: Sources) -> CostTerm:
     return _cost(msg, -density, sources | reached, draws)
 
 
-def _guide_cost(msg: Any, draws: Draws, first_order: bool) -> CostTerm:
+def _guide_cost(
+    msg: Any, draws: Draws, *, first_order: bool, additive: bool
+) -> CostTerm:
     name = msg["name"]
     site = draws.sites.get(name)
     # Whatever a guide's factor stands for was drawn somewhere before it.
@@ -165,19 +196,26 @@ def _guide_cost(msg: Any, draws: Draws, first_order: bool) -> CostTerm:
         return _cost(msg, density, sources, draws)
     # A mask or a scale may depend on sites that the density does not.
     value, weighing = draws.dependencies.cost(
-        lambda: _own_cost(msg, site, first_order), msg["fn"], msg["scale"], msg["mask"]
+        lambda: _own_cost(msg, site, first_order=first_order, additive=additive),
+        msg["fn"],
+        msg["scale"],
+        msg["mask"],
     )
     sources = site.bit | site.upstream | weighing | hidden
     return _cost(msg, value, sources, draws)
 
 
-def _own_cost(msg: Mapping[str, Any], site: Site, first_order: bool) -> Tensor:
+def _own_cost(
+    msg: Mapping[str, Any], site: Site, *, first_order: bool, additive: bool
+) -> Tensor:
     """Log q, less its direct gradient if the site's estimator drops that.
 
-    The direct gradient has mean zero, and so have all derivatives of a score term.
+    In an additive loss the direct gradient has mean zero, and so have all derivatives
+    of a score term.
     Where the value is held and nothing is masked, log q is what the score needs anyway.
     """
-    drop = site.estimator.traits.own_score == "drop"
+    own_score = site.estimator.traits.own_score
+    drop = own_score == "path" or (additive and own_score == "drop")
     if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
         shared = in_program(site, site.draw.log_prob, 0)
         if not drop:

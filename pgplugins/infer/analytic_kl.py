@@ -1,0 +1,53 @@
+"""Kullback-Leibler divergences in closed form, where they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
+
+from pgplugins.infer.layout import same_scale
+
+
+def replaceable(in_model: Mapping[str, Any], in_guide: Mapping[str, Any]) -> list[str]:
+    """Name the sites whose ``log q - log p`` has the divergence as its mean.
+
+    The mean is over the site's own draw, on which neither density's parameters may
+    depend: whatever comes before the site in the model has to come before it in the
+    guide as well. Their scales and masks have to agree.
+    """
+    drawn = [
+        name
+        for name, msg in in_guide.items()
+        if msg["type"] == "sample" and not msg["is_observed"]
+    ]
+    position = {name: i for i, name in enumerate(drawn)}
+    found, latest = [], -1
+    for name, msg in in_model.items():
+        if name in position:
+            latest = max(latest, position[name])
+            if latest == position[name] and _weigh_alike(msg, in_guide[name]):
+                found.append(name)
+    return found
+
+
+def _weigh_alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a["mask"] is b["mask"] and same_scale(a["scale"], b["scale"])
+
+
+def divergence(q: Distribution, p: Distribution) -> Tensor | None:
+    """Return ``KL(q || p)``, shape ``batch_shape``; ``None`` without a closed form.
+
+    Example:
+        >>> from torch.distributions import Cauchy, Normal
+        >>> divergence(Normal(1.0, 1.0), Normal(0.0, 1.0))
+        tensor(0.5000)
+        >>> divergence(Normal(1.0, 1.0), Cauchy(0.0, 1.0))
+    """
+    try:
+        found: Tensor = kl_divergence(q, p)
+    except NotImplementedError:
+        return None
+    return found

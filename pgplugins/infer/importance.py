@@ -1,0 +1,205 @@
+"""Bounds that join their particles: importance-weighted, and Renyi's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from pyro.infer.util import is_validation_enabled
+from torch import Tensor
+
+from pgplugins.core.credit import Credit
+from pgplugins.core.finite import require_finite, require_zero
+from pgplugins.core.fold import Site
+from pgplugins.core.numbers import within
+from pgplugins.errors import InputError
+from pgplugins.infer.choice import Estimators
+from pgplugins.infer.elbo import ELBO
+from pgplugins.infer.joining import Particles, require_joinable
+from pgplugins.objectives.renyi import renyi_bound
+
+
+class RenyiELBO(ELBO):
+    """A drop-in for ``pyro.infer.RenyiELBO``, with an estimator per site.
+
+    ``log(mean_k w_k^(1-alpha)) / (1 - alpha)`` with ``w_k = p(x, z_k) / q(z_k)``
+    estimates a bound on the log-evidence (Li and Turner 2016, eq. 14): the
+    importance-weighted bound for ``alpha`` 0, the ELBO in the limit of 1. The mean is
+    inside the logarithm, so that every cost concerns every site, and the direct
+    gradient of log q stays in.
+
+    With ``"score_function"`` and its default baseline this is VIMCO (Mnih and Rezende
+    2016), with ``"doubly_reparameterized"`` it is DReG (Tucker et al. 2019); sites of
+    either kind may be mixed. Estimators with several rows are refused: their rows are
+    not particles that the bound could join.
+
+    A particle is a draw of the whole model, so that there is one weight per particle
+    whatever the plates. With ``plate="data"`` there is a bound for every element of
+    that plate, which is tighter where all random sites are inside it.
+
+    Args:
+        alpha: The order, any number but 1.
+        num_particles: Number of independent samples that are joined.
+        max_plate_nesting: As in :class:`~pgplugins.ELBO`.
+        max_iarange_nesting: As in :class:`~pgplugins.ELBO`.
+        vectorize_particles: As in :class:`~pgplugins.ELBO`.
+        strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
+        estimators: As in :class:`~pgplugins.ELBO`.
+        plate: The name of the plate whose elements have bounds of their own.
+
+    Raises:
+        InputError: An argument has a value that cannot be used.
+        UnknownEstimatorError: No estimator is registered under a name.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model():
+        ...     z = pyro.sample("z", dist.Bernoulli(0.3))
+        ...     pyro.sample("x", dist.Normal(2 * z, 1.0), obs=torch.tensor(1.2))
+        >>> def guide():
+        ...     logit = pyro.param("logit", torch.tensor(2.0))
+        ...     pyro.sample("z", dist.Bernoulli(logits=logit))
+        >>> pyro.clear_param_store()
+        >>> bound = RenyiELBO(alpha=0.5, num_particles=4, vectorize_particles=True)
+        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), bound)
+        >>> losses = [svi.step() for _ in range(300)]
+        >>> round(torch.sigmoid(pyro.param("logit")).item(), 1)
+        0.4
+    """
+
+    _additive = False
+
+    def __init__(
+        self,
+        alpha: float = 0.0,
+        num_particles: int = 2,
+        max_plate_nesting: float = math.inf,
+        max_iarange_nesting: float | None = None,
+        vectorize_particles: bool = False,
+        strict_enumeration_warning: bool = True,
+        *,
+        estimators: Estimators = None,
+        plate: str | None = None,
+    ) -> None:
+        """Check the arguments; nothing runs before the first loss."""
+        super().__init__(
+            num_particles=num_particles,
+            max_plate_nesting=max_plate_nesting,
+            max_iarange_nesting=max_iarange_nesting,
+            vectorize_particles=vectorize_particles,
+            strict_enumeration_warning=strict_enumeration_warning,
+            estimators=estimators,
+            dependencies="plates",
+        )
+        within(alpha, "alpha", -math.inf)
+        if alpha == 1:
+            raise InputError("alpha=1 is the ELBO itself: write pg.ELBO.")
+        if math.isinf(alpha):
+            raise InputError(f"alpha={alpha!r}: write a finite number.")
+        if plate is not None and not isinstance(plate, str):
+            raise InputError(f"plate={plate!r}: write the name of a plate.")
+        if plate is not None and num_particles > 1 and not vectorize_particles:
+            raise InputError(
+                f"plate={plate!r} joins particles element by element, but one after "
+                "another they may see other elements. Write vectorize_particles=True."
+            )
+        self.alpha = float(alpha)
+        self.plate = plate
+
+    def _parts(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        first_order: bool = True,
+        corrected: bool = True,
+    ) -> Iterator[Tensor]:
+        runs = list(self._runs(model, guide, args, kwargs, first_order=first_order))
+        for run in runs:
+            require_joinable(run.sites)
+        particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
+        particles = Particles(particle_dim, self.num_particles, self.plate)
+        costs = torch.cat([particles.per_particle(run.costs) for run in runs])
+        if is_validation_enabled() and not costs.isfinite().all():
+            for cost in (cost for run in runs for cost in run.costs):
+                require_finite(cost.value, f"The cost at site {cost.name!r}")
+            require_finite(costs, "The cost of a particle")
+        bound = renyi_bound(costs, self.alpha)
+        loss = (particles.scale * bound.loss).sum()
+        if corrected:
+            for index, run in enumerate(runs):
+                there = index if particle_dim is None else slice(None)
+                credit = particles.credit(bound, there)
+                for term in _terms(run.sites, credit, first_order=first_order):
+                    loss = loss + term.sum()
+            self._register_networks()
+        yield loss
+
+
+class IWELBO(RenyiELBO):
+    """The importance-weighted bound: :class:`RenyiELBO` with ``alpha`` 0.
+
+    ``log mean_k p(x, z_k) / q(z_k)``, tighter than the ELBO and tight in the limit of
+    many particles (Burda et al. 2016).
+
+    Args:
+        num_particles: Number of independent samples that are joined.
+        max_plate_nesting: As in :class:`~pgplugins.ELBO`.
+        max_iarange_nesting: As in :class:`~pgplugins.ELBO`.
+        vectorize_particles: As in :class:`~pgplugins.ELBO`.
+        strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
+        estimators: As in :class:`~pgplugins.ELBO`.
+        plate: As in :class:`RenyiELBO`.
+
+    Raises:
+        InputError: An argument has a value that cannot be used.
+        UnknownEstimatorError: No estimator is registered under a name.
+
+    Example:
+        >>> IWELBO(num_particles=16, vectorize_particles=True).alpha
+        0.0
+    """
+
+    def __init__(
+        self,
+        num_particles: int = 2,
+        max_plate_nesting: float = math.inf,
+        max_iarange_nesting: float | None = None,
+        vectorize_particles: bool = False,
+        strict_enumeration_warning: bool = True,
+        *,
+        estimators: Estimators = None,
+        plate: str | None = None,
+    ) -> None:
+        """Check the arguments; nothing runs before the first loss."""
+        super().__init__(
+            0.0,
+            num_particles,
+            max_plate_nesting,
+            max_iarange_nesting,
+            vectorize_particles,
+            strict_enumeration_warning,
+            estimators=estimators,
+            plate=plate,
+        )
+
+
+def _terms(
+    sites: Sequence[Site], credit: Credit, *, first_order: bool
+) -> Iterator[Tensor]:
+    """Correct the gradient at every site; its cost is the loss that all share."""
+    for site in reversed(sites):
+        estimator, draw = site.estimator, site.draw
+        draw.first_order, draw.credit = first_order, credit
+        shape = (1, *draw.dist.batch_shape)
+        signal = credit.signal.expand(shape)
+        term = estimator.gradient_term(draw, signal)
+        estimator.update(draw, signal)
+        if term is not None:
+            if is_validation_enabled():
+                require_zero(term, estimator)
+            yield term
