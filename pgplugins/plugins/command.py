@@ -54,20 +54,20 @@ def list_(as_json: bool) -> None:
 
 
 def _estimator_table(rows: list[EstimatorRow], terminal: bool) -> Table:
-    table = _table(
-        ["estimator", "unbiased", "needs", "costs", "order", "owner", "aliases"],
-        terminal,
-    )
+    headings = ["estimator", "unbiased", "needs", "costs", "order", "owner"]
+    table = _table(headings if terminal else [*headings, "aliases"], terminal)
     for row in rows:
-        table.add_row(
-            row.name,
+        # 80 columns have no room for aliases of their own.
+        aliases = [f"or {alias}" for alias in row.aliases] if terminal else []
+        cells = [
+            "\n".join([row.name, *aliases]),
             "yes" if row.unbiased else "no",
             _joined(row.needs, terminal),
-            _evaluations(row, terminal),
+            str(row.cost_evaluations),
             str(row.order),
             row.owner,
-            _joined(row.aliases, terminal),
-        )
+        ]
+        table.add_row(*cells, *([] if terminal else [_joined(row.aliases, terminal)]))
     return table
 
 
@@ -98,12 +98,6 @@ def _table(headings: list[str], terminal: bool) -> Table:
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
     return table
-
-
-def _evaluations(row: EstimatorRow, terminal: bool) -> str:
-    """Say what the evaluations grow with, in short where width is scarce."""
-    evaluations = str(row.cost_evaluations)
-    return "params" if terminal and evaluations == "parameters" else evaluations
 
 
 def _joined(names: tuple[str, ...], terminal: bool) -> str:
