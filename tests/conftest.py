@@ -5,6 +5,10 @@ import pytest
 import torch
 
 
+# Tests run side by side, one on each core, and their tensors are small.
+torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def fresh_start():
     pyro.clear_param_store()
