@@ -10,6 +10,8 @@ from types import ModuleType as _ModuleType
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.diagnostics.comparison import compare
+from pgplugins.diagnostics.explain import explain
+from pgplugins.diagnostics.explain_result import Explanation
 from pgplugins.diagnostics.result import Comparison
 from pgplugins.distribution import WrappedDistribution, wrap
 from pgplugins.errors import PgpluginsError, PgpluginsWarning
@@ -27,6 +29,7 @@ __all__ = [
     "Draw",
     "Estimator",
     "ExpectedCost",
+    "Explanation",
     "PgpluginsError",
     "PgpluginsWarning",
     "Traits",
@@ -36,6 +39,7 @@ __all__ = [
     "cost",
     "estimator",
     "expectation",
+    "explain",
     "hookimpl",
     "register",
     "surrogate",
