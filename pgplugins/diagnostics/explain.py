@@ -1,4 +1,4 @@
-"""``explain``: which estimator serves each site, why, and what the gradient is made of."""
+"""``explain``: which estimator serves a site, why, and what its gradient is made of."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def explain(
     A random choice x ~ p(x; theta) with the cost c downstream of it reaches a parameter
     in up to three ways:
 
-    - ``score``: ``E[c * d log p(x; theta) / d theta]`` with x held. Costs are baselined:
-      by the other particles' mean if there are several side by side, else by the mean
-      of past calls.
+    - ``score``: ``E[c * d log p(x; theta) / d theta]`` with x held. From c the other
+      particles' mean is subtracted if there are several side by side, else the mean of
+      past calls.
     - ``pathwise``: ``E[(dc / dx) * dx(theta, noise) / d theta]``, through the draw.
       What the draw changes at later sites counts, along their paths or in their scores,
       as their own estimators have it.

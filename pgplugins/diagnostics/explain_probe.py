@@ -72,7 +72,7 @@ class Probe(Estimator):
             return Draw.of_row(dist, sample(dist), extra=Cut())
         drawn = rsample(dist)
         leaf = plain(drawn).detach().requires_grad_()
-        # Knows the sites that the draw comes from; may be written to, as a leaf may not.
+        # It knows the sites that the draw comes from, and may be written to.
         shown = leaf.expand_as(drawn).clone()
         return Draw.of_row(
             dist, shown, extra=Cut(plain(drawn), leaf, carried=self.carried)

@@ -22,6 +22,8 @@ LEGEND = (
     "with many entries the norm is shown."
 )
 
+_ROUNDING = 1e-6
+
 
 class ExplanationTable:
     """An explanation as a table: rich renders it, ``str`` gives plain text.
@@ -59,8 +61,7 @@ class ExplanationTable:
         for site in explanation.sites:
             first = [site.name, site.estimator]
             for name in site.reaches:
-                parts = (site.score, site.pathwise, site.explicit)
-                table.add_row(*first, name, *(_entry(part, name) for part in parts))
+                table.add_row(*first, name, *_entries(site, name))
                 first = ["", ""]
             if not site.reaches:
                 table.add_row(*first, "none", "-", "-", "-")
@@ -82,10 +83,20 @@ def _indented(text: str, by: int) -> Padding:
     return Padding(Text(text), (0, 0, 0, by))
 
 
-def _entry(part: Part | None, name: str) -> str:
+def _entries(site: ExplainedSite, name: str) -> list[str]:
+    parts = (site.score, site.pathwise, site.explicit)
+    norms = [(p.mean[name].norm(), p.se[name].norm()) for p in parts if p is not None]
+    # What cancels leaves something to rounding.
+    least = _ROUNDING * max(norm.item() for pair in norms for norm in pair)
+    return [_entry(part, name, least) for part in parts]
+
+
+def _entry(part: Part | None, name: str, least: float) -> str:
     if part is None:
         return "none"
     mean, se = part.mean[name], part.se[name]
+    if max(mean.norm().item(), se.norm().item()) <= least:
+        return "0"
     if mean.numel() == 1:
         return f"{mean.item():.3g} ±{se.item():.2g}"
     return f"|{mean.norm().item():.3g}| ±{se.norm().item():.2g}"

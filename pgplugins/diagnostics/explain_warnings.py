@@ -52,9 +52,9 @@ def about_site(site: SiteInUse) -> Iterator[str]:
     if isinstance(element(site.law), Unit):
         yield (
             "pyro.factor in the guide stands for the density of a draw that was made "
-            "out of sight, so it is taken by its score. Write the draw as a pyro.sample "
-            "site to choose its estimator, or pyro.factor(..., has_rsample=True) if "
-            "the draw is reparameterized."
+            "out of sight, so it is taken by its score. Write the draw as a "
+            "pyro.sample site to choose its estimator, or pyro.factor(..., "
+            "has_rsample=True) if the draw is reparameterized."
         )
     elif traits.takes_recorded_draws:
         yield from _enumerable(site)
