@@ -18,9 +18,10 @@ from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.fit import misfit
 from pgplugins.core.parts import element
-from pgplugins.core.path import rsample, sample
+from pgplugins.core.path import density, rsample, sample
 from pgplugins.core.provenance import plain
 from pgplugins.distribution import unmasked, unwrapped
+from pgplugins.errors import EstimatorError
 from pgplugins.estimators.reparameterized import Reparameterized
 from pgplugins.estimators.score_function import ScoreFunction
 from pgplugins.infer.choice import Choice, EstimatorRules
@@ -65,6 +66,7 @@ class Probe(Estimator):
         self.carried = carried
         self._side_by_side = ScoreFunction("leave_one_out")
         self._one_by_one = ScoreFunction("moving_average")
+        self._known_elsewhere = False
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw along the path if there is one."""
@@ -72,6 +74,8 @@ class Probe(Estimator):
             return Draw.of_row(dist, sample(dist), extra=Cut())
         drawn = rsample(dist)
         leaf = plain(drawn).detach().requires_grad_()
+        if self.scores and not self._known_elsewhere:
+            self._require_density(dist, leaf)
         # It knows the sites that the draw comes from, and may be written to.
         shown = leaf.expand_as(drawn).clone()
         return Draw.of_row(
@@ -92,6 +96,17 @@ class Probe(Estimator):
         """Let the baseline learn."""
         if self.scores:
             self._baselined(draw).update(draw, cost)
+
+    def _require_density(self, dist: Distribution, copy: Tensor) -> None:
+        """Raise if the density of a copy of the draw is not known, as some flows'."""
+        try:
+            density(dist, copy.detach())
+        except EstimatorError as error:
+            raise EstimatorError(
+                f"explain: at site {self.site!r} score and path cannot be told apart: "
+                f"{error}"
+            ) from error
+        self._known_elsewhere = True
 
     def _baselined(self, draw: Draw) -> ScoreFunction:
         dim = draw.particle_dim

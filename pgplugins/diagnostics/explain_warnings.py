@@ -106,7 +106,7 @@ def about_parameters(
                 + (
                     "The estimators in use do not see how the cost depends on it."
                     if reaching
-                    else "Nothing in the objective depends on it."
+                    else "No cost depends on it."
                 ),
             )
             continue
