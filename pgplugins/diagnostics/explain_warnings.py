@@ -49,6 +49,11 @@ def about_site(site: SiteInUse) -> Iterator[str]:
     traits, name = site.estimator.traits, site.estimator.name
     if not traits.unbiased:
         yield f"{name} is biased: its mean is not the gradient."
+    if site.tally.score is None and site.tally.pathwise is None:
+        yield (
+            "it has neither a score nor a path, so what its distribution contributes "
+            "is not among the parts."
+        )
     if isinstance(element(site.law), Unit):
         yield (
             "pyro.factor in the guide stands for the density of a draw that was made "

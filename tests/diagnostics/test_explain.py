@@ -75,6 +75,16 @@ def test_standard_errors_are_those_of_the_closed_form():
         assert 0.8 * variance < got < 1.5 * variance
 
 
+def test_several_samples_are_baselined_by_one_another():
+    """As with the exact mean for a baseline, but for one part in a hundred."""
+    mu, sigma = parameter(0.7), parameter(1.3)
+    samples, runs = 100, 1000
+    (site,) = quadratic(mu, sigma, num_samples=samples, num_runs=runs, seed=2).sites
+    for name, variance in {"mu": 18 * 1.69, "sigma": 96 * 1.69}.items():
+        got = site.score.se[name] ** 2 * runs * samples
+        assert got == pytest.approx(variance, rel=0.25)
+
+
 def test_a_batch_that_the_cost_sums_over_counts_once():
     mu = parameter(0.5, -1.0, 2.0)
     found = pg.explain(

@@ -149,10 +149,11 @@ def test_signal_below_the_noise_is_warned_of_at_the_site_that_makes_it():
 
     def program():
         a = pyro.sample("a", dist.Normal(mu, 1.0))
-        pyro.sample("b", dist.Normal(0.0, 0.1 + 0.0 * mu))
-        pg.cost("square", a**2)
+        b = pyro.sample("b", dist.Normal(0.01 * mu, 0.01))
+        pg.cost("square", a**2 + b)
 
     found = pg.explain(program, {"mu": mu}, num_runs=2000, seed=0)
+    assert found.sites[1].reaches == ["mu"]
     at = {site.name: site.warnings for site in found.sites}
     (text,) = at["a"]
     assert text.startswith("SNR 0.1") or text.startswith("SNR 0.09")
@@ -247,14 +248,29 @@ def test_a_seed_repeats_and_leaves_the_callers_stream_alone():
     assert mu.grad is None
 
 
+class Learner(Chooser):
+    """Counts its calls in a buffer, and says how many there have been."""
+
+    name = "learner"
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def update(self, draw, cost):
+        self.seen += 1
+        self.reason = f"{int(self.seen)} calls"
+
+
 def test_what_an_elbo_has_learnt_is_used_and_left_alone():
     model, guide, _ = coins(["z"])
-    moving = pg.estimator("score_function", baseline="moving_average")
-    elbo = pg.ELBO(estimators=moving)
+    elbo = pg.ELBO(estimators=Learner())
     svi = pyro.infer.SVI(model, guide, pyro.optim.SGD({"lr": 0.0}), elbo)
-    svi.step()
+    for _ in range(7):
+        svi.step()
     before = {name: value.clone() for name, value in elbo.state_dict().items()}
-    pg.explain((model, guide, ()), elbo=elbo, num_runs=5)
+    (site,) = pg.explain((model, guide, ()), elbo=elbo, num_runs=5).sites
+    assert site.reason.endswith("62 calls)")  # 7, the warm-up's 50, and 5
     after = elbo.state_dict()
     assert before and all(torch.equal(before[name], after[name]) for name in after)
 
