@@ -76,8 +76,7 @@ class Probe(Estimator):
         leaf = plain(drawn).detach().requires_grad_()
         if self.scores and not self._known_elsewhere:
             self._require_density(dist, leaf)
-        # It knows the sites that the draw comes from, and may be written to.
-        shown = leaf.expand_as(drawn).clone()
+        shown = leaf.expand_as(drawn)  # knows the sites that the draw comes from
         return Draw.of_row(
             dist, shown, extra=Cut(plain(drawn), leaf, carried=self.carried)
         )

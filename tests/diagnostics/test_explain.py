@@ -1,5 +1,6 @@
 """The parts that explain measures are the parts that calculus gives."""
 
+import itertools
 import math
 
 import pyro
@@ -261,6 +262,81 @@ def test_subsampled_plates_are_scaled():
     (site,) = found.sites
     assert_part(site.pathwise, exact)
     assert_part(site.score, exact)
+
+
+def test_a_path_goes_on_as_the_estimators_of_later_sites_have_it():
+    """The cost jumps in w: z's path sees that only where it goes on through a score."""
+    mu, height, edge = parameter(0.3), 3.0, 0.5
+
+    def program():
+        z = pyro.sample("z", dist.Normal(mu, 1.0))
+        w = pyro.sample("w", dist.Normal(z, 1.0))
+        pg.cost("c", w**2 + height * (w > edge))
+
+    smooth = 2 * mu.detach()
+    there = dist.Normal(mu, 2**0.5).log_prob(torch.tensor(edge)).exp().detach()
+    for w, want in (
+        ("reparameterized", smooth),
+        ("score_function", smooth + height * there),
+    ):
+        found = pg.explain(
+            program,
+            {"mu": mu},
+            estimators={"w": w},
+            num_particles=2500,
+            num_runs=150,
+            seed=0,
+        )
+        site = sites_of(found)["z"]
+        assert_part(site.pathwise, {"mu": want})
+        assert_part(site.score, {"mu": smooth + height * there})
+        assert_part(found.gradient, {"mu": want})
+
+
+class Opaque(dist.TorchDistribution):
+    """A normal whose mean nobody can look up."""
+
+    arg_constraints = {}  # noqa: RUF012
+    support = dist.constraints.real
+    has_rsample = True
+
+    def __init__(self, mean):
+        super().__init__(validate_args=False)
+        self.mean_of = mean
+
+    def rsample(self, sample_shape=()):
+        mean = self.mean_of()
+        return mean + torch.randn(mean.shape, dtype=mean.dtype)
+
+    def log_prob(self, value):
+        return dist.Normal(self.mean_of(), 1.0).log_prob(value)
+
+
+def test_a_draw_that_shows_only_in_its_value_where_it_comes_from():
+    mu = parameter(0.7)
+
+    def program():
+        z = pyro.sample("z", dist.Normal(mu, 1.0))
+        w = pyro.sample("w", Opaque(lambda: 2 * z))
+        pg.cost("w", 3 * w)
+
+    found = pg.explain(program, {"mu": mu}, num_runs=1500, seed=0)
+    site = sites_of(found)["z"]
+    assert site.pathwise.mean["mu"].item() == pytest.approx(6.0)
+    assert_part(site.score, {"mu": 6.0}, power=False)
+
+
+def test_runs_before_a_site_was_met_count_as_zeros():
+    mu, number = parameter(1.5), itertools.count()
+
+    def program():
+        if next(number) % 4 == 3:
+            pg.cost("b", pyro.sample("b", dist.Normal(mu, 1.0)))
+        else:
+            pg.cost("nothing", torch.zeros(()))
+
+    (site,) = pg.explain(program, {"mu": mu}, num_runs=20).sites
+    assert site.pathwise.mean["mu"].item() == pytest.approx(5 / 20)
 
 
 def test_a_site_that_some_runs_do_not_meet():
