@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from pgplugins.diagnostics.explain import explain as explain_objective
+from pgplugins.diagnostics.explain_table import LEGEND
 from pgplugins.diagnostics.loading import attribute_of, load
 
 
@@ -57,3 +58,5 @@ def explain(
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 100, highlight=False)
     console.print(explanation.table() if terminal else str(explanation), markup=False)
+    console.print()
+    console.print(LEGEND)

@@ -69,7 +69,7 @@ class ExplanationTable:
         for site in explanation.sites:
             remarks += _remarks(site)
         remarks += [_indented(f"! {text}", 0) for text in explanation.warnings]
-        return Group(table, Text(), *remarks, Text(), Text(LEGEND))
+        return Group(table, Text(), *remarks)
 
 
 def _remarks(site: ExplainedSite) -> list[RenderableType]:

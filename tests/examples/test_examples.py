@@ -125,3 +125,18 @@ def test_recorded_rollouts_teach_the_policy():
     assert curve[0] < 35
     # Seeds 0 to 4 end between 45 and 95.
     assert curve[-1] > 1.5 * curve[0]
+
+
+def test_explained_takes_gradients_apart():
+    printed = run("explained")
+    for label, exact in (("expectation  reparameterized  mu", -2.6), ("sigma", 2.6)):
+        score, _, path, _, explicit = row(printed, label)
+        assert score == pytest.approx(exact, abs=0.15)
+        assert path == pytest.approx(exact, abs=0.05)
+        assert explicit == 0
+    assert "its support has 2 states only" in " ".join(printed.split())
+    # -1, and 4 times the density of N(0.5, 0.5) at the line.
+    score, _, path, _, _ = row(printed, "pace  reparameterized  speed")
+    assert score == pytest.approx(0.936, abs=0.11)
+    assert path == -1
+    assert "the cost jumps" in printed
