@@ -106,6 +106,7 @@ def compare(
         NotFiniteError: A loss or a gradient is not finite.
 
     Example:
+        >>> import torch
         >>> from torch.distributions import Normal
         >>> mu = torch.tensor(1.0, requires_grad=True)
         >>> result = compare(

@@ -59,7 +59,7 @@ class SiteTally:
         if self._difference is None:
             return None
         exact = torch.zeros_like(self._difference.mean)
-        return bias_test(self._difference, exact, exact)
+        return bias_test(self._difference, exact, exact, heavy_tails=True)
 
 
 class Tally:
