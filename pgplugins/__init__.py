@@ -11,6 +11,8 @@ from pgplugins import families
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.diagnostics.comparison import compare
+from pgplugins.diagnostics.explain import explain
+from pgplugins.diagnostics.explain_result import Explanation
 from pgplugins.diagnostics.result import Comparison
 from pgplugins.distribution import WrappedDistribution, wrap
 from pgplugins.errors import PgpluginsError, PgpluginsWarning
@@ -30,6 +32,7 @@ __all__ = [
     "Draw",
     "Estimator",
     "ExpectedCost",
+    "Explanation",
     "PgpluginsError",
     "PgpluginsWarning",
     "RenyiELBO",
@@ -40,6 +43,7 @@ __all__ = [
     "cost",
     "estimator",
     "expectation",
+    "explain",
     "families",
     "hookimpl",
     "register",

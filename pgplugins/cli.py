@@ -31,6 +31,11 @@ COMMANDS: Final = {
         "compare",
         "Compare gradient estimators on a variational and on a control objective.",
     ),
+    "explain": LazyCommand(
+        "pgplugins.diagnostics.explain_command",
+        "explain",
+        "Say which estimator serves each site of an objective, and why.",
+    ),
     "list": LazyCommand(
         "pgplugins.plugins.command", "list_", "List estimators and plugins."
     ),

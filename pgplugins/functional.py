@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,8 @@ from pgplugins.infer.choice import EstimatorRules
 from pgplugins.plugins import Site as SiteInfo
 from pgplugins.plugins import estimator as make_estimator
 
-_SITE = "expectation"  # of a program with one
+SITE: Final = "expectation"
+"""The name of the only site."""
 
 
 def expectation(
@@ -77,12 +79,57 @@ def expectation(
             f"first argument; found a {type(cost).__name__}."
         )
     chosen = _choose(estimator, dist)
+    found = record(cost, dist, chosen, num_samples)
+    batch = len(found.site.draw.dist.batch_shape) - 1
+    summed = batch - len(found.kept)
+    draws = found.cost.value.reshape(-1, *found.kept)
+    parts = []
+    for term in fold([found.site], [found.cost]):
+        # Whatever the cost has summed over, the score terms are summed over too.
+        part = term.value.reshape(term.value.shape[term.value.dim() - 1 - batch :])
+        parts.append((part.flatten(1, summed).sum(1) if summed else part).mean(0))
+    loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    if "differentiable_cost" in chosen.traits.needs:
+        kind = describe(unmasked(unwrapped(dist)))
+        guard_flat_cost([found.site.draw.value], draws, kind, chosen.name, loss)
+    return loss
+
+
+class Recorded(NamedTuple):
+    """A draw from a distribution and its cost, as a program of one site.
+
+    The samples are the outermost plate, and the batch dimensions are plates as well.
+
+    Args:
+        site: Its draw has batch shape ``(num_samples, *batch)``.
+        cost: The site's cost; its value begins with the rows, if there are several.
+        kept: The batch dimensions that the cost has not summed over.
+    """
+
+    site: Site
+    cost: CostTerm
+    kept: torch.Size
+
+
+def record(
+    cost: Callable[[Tensor], Tensor],
+    dist: Distribution,
+    estimator: Estimator,
+    num_samples: int,
+) -> Recorded:
+    """Draw samples and evaluate their cost: :func:`expectation` before its fold.
+
+    Raises:
+        EstimatorError: The estimator does not fit the distribution.
+        ShapeError: The cost has another shape than :func:`expectation` says.
+        NotFiniteError: A cost is nan or infinite.
+    """
     base = unmasked(unwrapped(dist))
-    require_fit(chosen, base)
+    require_fit(estimator, base)
     batch = base.batch_shape
     law = expand(base, torch.Size((num_samples, *batch)))
-    draw = chosen.draw(law)
-    check_draw(_SITE, chosen, draw, law)
+    draw = estimator.draw(law)
+    check_draw(SITE, estimator, draw, law)
     draw.particle_dim = -1 - len(batch)
 
     samples = draw.value.flatten(0, 1)
@@ -91,43 +138,21 @@ def expectation(
     if not value.is_floating_point():
         value = value.to(torch.get_default_dtype())  # counts and comparisons are costs
     require_finite(value, "The cost")
-    summed = len(batch) - len(kept)
-    aligned = value.reshape(draw.rows, num_samples, *(1,) * summed, *kept)
-    parts = []
-    for term in _fold(chosen, draw, aligned, kept):
-        # Whatever the cost has summed over, the score terms are summed over too.
-        part = term.reshape(term.shape[term.dim() - 1 - len(batch) :])
-        parts.append((part.flatten(1, summed).sum(1) if summed else part).mean(0))
-    loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    if "differentiable_cost" in chosen.traits.needs:
-        draws = value.reshape(-1, *kept)
-        guard_flat_cost([draw.value], draws, describe(base), chosen.name, loss)
-    return loss
+    ones = (1,) * (len(batch) - len(kept))
+    value = value.reshape(draw.rows, num_samples, *ones, *kept)
+    row_dim = None if draw.rows == 1 else -value.dim()
+    if row_dim is None:
+        value = value.squeeze(0)
 
-
-def _fold(
-    estimator: Estimator, draw: Draw, cost: Tensor, kept: torch.Size
-) -> list[Tensor]:
-    """Fold a program of one site, whose batch dimensions are plates.
-
-    Args:
-        estimator: The estimator that drew.
-        draw: Batch shape ``(num_samples, *batch)``.
-        cost: Shape ``(rows, num_samples, *ones, *kept)``.
-        kept: The batch dimensions that the cost has not summed over.
-    """
-    sizes = draw.dist.batch_shape
     plates = [
-        Plate(f"batch dimension {dim}", dim, sizes[dim])
-        for dim in range(-len(sizes), 0)
+        Plate(f"batch dimension {dim}", dim, law.batch_shape[dim])
+        for dim in range(-len(law.batch_shape), 0)
     ]
-    own = frozenset(plates)
     of_cost = frozenset([plates[0], *plates[len(plates) - len(kept) :]])
-    row_dim = None if draw.rows == 1 else -cost.dim()
-    site = Site(_SITE, estimator, draw, own, bit=1, upstream=0, row_dim=row_dim)
-    value = cost.squeeze(0) if row_dim is None else cost
-    folded = fold([site], [CostTerm("cost", value, of_cost, upstream=1)])
-    return [term.value for term in folded]
+    site = Site(
+        SITE, estimator, draw, frozenset(plates), bit=1, upstream=0, row_dim=row_dim
+    )
+    return Recorded(site, CostTerm("cost", value, of_cost, upstream=1), kept)
 
 
 def surrogate(
@@ -229,7 +254,7 @@ def _choose(
     estimator: str | Estimator | type[Estimator] | None, dist: Distribution
 ) -> Estimator:
     infer = {} if estimator is None else {"estimator": estimator}
-    return EstimatorRules(None).choose(SiteInfo(_SITE, dist, infer)).estimator
+    return EstimatorRules(None).choose(SiteInfo(SITE, dist, infer)).estimator
 
 
 def _check_cost(value: object, samples: Tensor, batch: torch.Size) -> torch.Size:

@@ -4,7 +4,6 @@ import pyro
 import pytest
 import torch
 
-
 # Tests run side by side, one on each core, and their tensors are small.
 torch.set_num_threads(1)
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyro
-import torch
-from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.diagnostics.isolation import random_stream, tidy_store
 from pgplugins.diagnostics.measurement import BLOCKS, Contestant, race
-from pgplugins.diagnostics.objective import (
-    Objective,
-    as_objective,
-    named_parameters,
-)
+from pgplugins.diagnostics.objective import Objective
 from pgplugins.diagnostics.progress import track
+from pgplugins.diagnostics.recognition import as_objective, named_parameters
 from pgplugins.diagnostics.reference import (
     Exact,
     Reference,
@@ -112,6 +106,7 @@ def compare(
         NotFiniteError: A loss or a gradient is not finite.
 
     Example:
+        >>> import torch
         >>> from torch.distributions import Normal
         >>> mu = torch.tensor(1.0, requires_grad=True)
         >>> result = compare(
@@ -133,7 +128,7 @@ def compare(
         objective, num_samples=num_samples, num_particles=num_particles, elbo=elbo
     )
     title = name or problem.name
-    with _random_stream(seed), _tidy_store():
+    with random_stream(seed), tidy_store():
         field = _Field(
             problem,
             problem.parameters() if params is None else named_parameters(params),
@@ -254,32 +249,3 @@ def _labelled(
             'mapping of labels, such as {"a": ..., "b": ...}.'
         )
     return pairs
-
-
-@contextmanager
-def _tidy_store() -> Iterator[None]:
-    """Take networks of neural baselines out of Pyro's parameter store again."""
-    store = pyro.get_param_store()
-    before = set(store)
-    try:
-        yield
-    finally:
-        for name in set(store) - before:
-            # The guide's own parameters, met for the first time, are there to stay.
-            if name.startswith("pgplugins."):
-                del store[name]
-
-
-@contextmanager
-def _random_stream(seed: int | None) -> Iterator[None]:
-    """Draw from a stream of our own if there is a seed, else from the caller's."""
-    if seed is None:
-        yield
-        return
-    state = get_rng_state()
-    with torch.random.fork_rng():
-        pyro.set_rng_seed(seed)
-        try:
-            yield
-        finally:
-            set_rng_state(state)

@@ -1,10 +1,11 @@
-"""The three kinds of objective that can be compared, behind one interface."""
+"""The three kinds of objective, behind one interface."""
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pyro
 import torch
@@ -16,19 +17,30 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.numbers import positive_integer
 from pgplugins.errors import InputError, InputTypeError
-from pgplugins.functional import expectation
+from pgplugins.functional import SITE, expectation, record
+from pgplugins.infer.choice import EstimatorRules
 from pgplugins.infer.elbo import ELBO
 from pgplugins.infer.expected_cost import ExpectedCost
+from pgplugins.infer.run import Run
+from pgplugins.plugins import Site
 
 Loss = Callable[[], Tensor]
+Runs = Callable[[], Iterator[Run]]
+
+
+class InUse(NamedTuple):
+    """An objective as its user has it: its loss, and the estimator of each site."""
+
+    loss: Loss
+    estimator_of: Callable[[str], Estimator]
 
 
 class Objective(ABC):
     """Something whose gradient can be estimated in several ways."""
 
     name: str
+    size: int  # independent draws in one call
 
     @abstractmethod
     def loss(self, estimator: Estimator) -> Loss:
@@ -36,6 +48,14 @@ class Objective(ABC):
 
         The function keeps the estimator's state from call to call.
         """
+
+    @abstractmethod
+    def in_use(self, rules: EstimatorRules) -> InUse:
+        """Return the loss with a copy of every site's own estimator."""
+
+    @abstractmethod
+    def runs(self, rules: EstimatorRules) -> Runs:
+        """Return a function that yields the runs that one call's loss is made of."""
 
     @abstractmethod
     def visit(self) -> None:
@@ -57,7 +77,7 @@ class Objective(ABC):
         found = {name: store[name] for name in capture.trace.nodes}
         if not found:
             raise InputError(
-                f"compare: {self.name} has no parameters in Pyro's store; name the "
+                f"{self.name} has no parameters in Pyro's store; name the "
                 'tensors to differentiate for, such as params={"mu": mu}.'
             )
         return found
@@ -74,9 +94,9 @@ class Expectation(Objective):
     ) -> None:
         """Keep the parts."""
         self.name = _name(cost, "expectation")
+        self.size = num_samples
         self._cost = cost
         self._dist = dist
-        self._num_samples = num_samples
 
     def loss(self, estimator: Estimator) -> Loss:
         """Estimate with the instance itself, which keeps the state."""
@@ -84,22 +104,41 @@ class Expectation(Objective):
             self._cost,
             self._distribution(),
             estimator=estimator,
-            num_samples=self._num_samples,
+            num_samples=self.size,
         )
+
+    def in_use(self, rules: EstimatorRules) -> InUse:
+        """Copy the instance, which keeps the state."""
+        own = copy.deepcopy(self._chosen(rules))
+        return InUse(self.loss(own), lambda site: own)
+
+    def runs(self, rules: EstimatorRules) -> Runs:
+        """Draw all samples in one run."""
+
+        def once() -> Iterator[Run]:
+            found = record(
+                self._cost, self._distribution(), self._chosen(rules), self.size
+            )
+            yield Run([found.site], [found.cost])
+
+        return once
 
     def visit(self) -> None:
         """Draw and evaluate the cost."""
-        self._cost(self._distribution().sample((self._num_samples,)))
+        self._cost(self._distribution().sample((self.size,)))
 
     def distributions(self) -> list[Distribution]:
         """The one distribution."""
         return [self._distribution()]
 
+    def _chosen(self, rules: EstimatorRules) -> Estimator:
+        return rules.choose(Site(SITE, self._distribution())).estimator
+
     def _distribution(self) -> Distribution:
         dist = self._dist if isinstance(self._dist, Distribution) else self._dist()
         if not isinstance(dist, Distribution):
             raise InputTypeError(
-                f"compare: the second entry of (cost, dist) gave a "
+                f"the second entry of (cost, dist) gave a "
                 f"{type(dist).__name__}, not a distribution. Write "
                 "(cost, lambda: dist.Normal(mu, sigma)) for an expectation, or "
                 "(model, guide, args) for an ELBO."
@@ -122,6 +161,7 @@ class Variational(Objective):
     ) -> None:
         """Keep the parts."""
         self.name = _name(model, "model")
+        self.size = template.num_particles
         self._model = model
         self._guide = guide
         self._args = args
@@ -131,6 +171,20 @@ class Variational(Objective):
         """Estimate with an ELBO of the estimator's own, whose sites keep the state."""
         elbo = self._template.with_estimators(estimator)
         return lambda: elbo.differentiable_loss(self._model, self._guide, *self._args)
+
+    def in_use(self, rules: EstimatorRules) -> InUse:
+        """Copy the template, with what its estimators have learnt."""
+        elbo = self._template.with_rules(rules)
+        elbo.load_state_dict(self._template.state_dict())
+        return InUse(
+            lambda: elbo.differentiable_loss(self._model, self._guide, *self._args),
+            elbo.estimator_of,
+        )
+
+    def runs(self, rules: EstimatorRules) -> Runs:
+        """Run guide and model, once or once per particle."""
+        elbo = self._template.with_rules(rules)
+        return lambda: elbo.runs(self._model, self._guide, *self._args)
 
     def visit(self) -> None:
         """Run the guide, and the model on what it drew."""
@@ -148,15 +202,23 @@ class Program(Objective):
     def __init__(self, program: Callable[[], Any], num_particles: int) -> None:
         """Keep the parts."""
         self.name = _name(program, "program")
+        self.size = num_particles
         self._program = program
-        self._num_particles = num_particles
 
     def loss(self, estimator: Estimator) -> Loss:
         """Estimate with an objective of the estimator's own, which keeps the state."""
-        objective = ExpectedCost(
-            estimators=estimator, num_particles=self._num_particles
-        )
+        objective = ExpectedCost(estimators=estimator, num_particles=self.size)
         return lambda: objective(self._program)
+
+    def in_use(self, rules: EstimatorRules) -> InUse:
+        """Make an objective that binds copies."""
+        objective = ExpectedCost(num_particles=self.size).with_rules(rules)
+        return InUse(lambda: objective(self._program), objective.estimator_of)
+
+    def runs(self, rules: EstimatorRules) -> Runs:
+        """Run the program once, all particles side by side."""
+        objective = ExpectedCost(num_particles=self.size).with_rules(rules)
+        return lambda: objective.runs(self._program)
 
     def visit(self) -> None:
         """Run the program; its costs go nowhere."""
@@ -185,83 +247,6 @@ def _random(trace: Any) -> list[Distribution]:
         and not site_is_subsample(site)
         and not isinstance(site["fn"], Delta)
     ]
-
-
-def as_objective(
-    objective: Any,
-    *,
-    num_samples: int | None = None,
-    num_particles: int | None = None,
-    elbo: ELBO | None = None,
-) -> Objective:
-    """Recognise the kind of an objective.
-
-    Raises:
-        InputTypeError: It is none of the three kinds.
-        InputError: A setting belongs to another kind.
-    """
-    counts = {"num_samples": num_samples, "num_particles": num_particles}
-    for option, count in counts.items():
-        if count is not None:
-            positive_integer(count, option)
-    given = {"elbo": elbo, **counts}
-    match objective:
-        case (cost, dist) if callable(cost):
-            _accept(given, "num_samples", "an expectation (cost, dist)")
-            return Expectation(cost, dist, num_samples or 1)
-        case (model, guide, args) if callable(model) and callable(guide):
-            kind = "a (model, guide, args) triple"
-            _accept(given, "elbo" if elbo is not None else "num_particles", kind)
-            if not isinstance(args, tuple):
-                raise InputTypeError(
-                    "compare: args in (model, guide, args) is a "
-                    f"{type(args).__name__}; write a tuple, () if there are none."
-                )
-            particles = num_particles or 1
-            template = elbo or ELBO(
-                num_particles=particles, vectorize_particles=particles > 1
-            )
-            return Variational(model, guide, args, template)
-        case program if callable(program):
-            _accept(given, "num_particles", "a program")
-            return Program(program, num_particles or 1)
-    raise InputTypeError(
-        f"compare: an objective is an expectation (cost, dist), a triple "
-        f"(model, guide, args) or a program with costs; found {objective!r}."
-    )
-
-
-def named_parameters(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Check the tensors that the user named.
-
-    Raises:
-        InputTypeError: ``params`` is not a mapping of names to tensors.
-        InputError: It is empty, or a tensor does not require a gradient.
-    """
-    if not isinstance(params, Mapping) or not all(
-        isinstance(p, Tensor) for p in params.values()
-    ):
-        raise InputTypeError(
-            'compare: params maps names to tensors, such as params={"mu": mu}; '
-            f"found {params!r}."
-        )
-    if not params:
-        raise InputError("compare: params is empty; name at least one tensor.")
-    for name, p in params.items():
-        if not p.requires_grad:
-            raise InputError(
-                f"compare: params[{name!r}] does not require a gradient; "
-                "call .requires_grad_() on it before the objective uses it."
-            )
-    return dict(params)
-
-
-def _accept(given: Mapping[str, object], option: str, kind: str) -> None:
-    for other, value in given.items():
-        if other != option and value is not None:
-            raise InputError(
-                f"compare: {other} does not go with {kind}; write {option} there."
-            )
 
 
 def _name(function: Callable[..., Any], otherwise: str) -> str:

@@ -193,6 +193,19 @@ class ELBO(ProgramObjective, PyroELBO):
         _warn_if_nan(loss)
         return loss
 
+    def runs(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Iterator[Run]:
+        """Yield the runs whose costs, over ``num_particles``, add up to the loss.
+
+        They are to be differentiated once.
+        """
+        return self._runs(model, guide, args, kwargs, first_order=True)
+
     def _parts(
         self,
         model: Callable[..., Any],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pyro
 from pyro.infer.util import is_validation_enabled
@@ -84,20 +84,35 @@ class ExpectedCost(ProgramObjective):
             NotFiniteError: A cost is nan or infinite (with validation on).
             FlatCostError: All sites are pathwise and the costs vary without a gradient.
         """
-        if self._side_by_side and math.isinf(self.max_plate_nesting):
-            self._guess_max_plate_nesting(program, args, kwargs)
-        if self._side_by_side:
-            return self._run(program, args, kwargs, self.num_particles)
         total: Tensor | None = None
+        for part in self._each(program, args, kwargs):
+            loss = self._loss(part)
+            total = loss if total is None else total + loss
+        assert total is not None
+        return total
+
+    def runs(
+        self, program: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Iterator[Run]:
+        """Yield the runs whose costs, over ``num_particles``, add up to the loss."""
+        return (part.run for part in self._each(program, args, kwargs))
+
+    def _each(
+        self, program: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[_Part]:
+        """Run the program, once or once per particle."""
+        if self._side_by_side:
+            if math.isinf(self.max_plate_nesting):
+                self._guess_max_plate_nesting(program, args, kwargs)
+            yield self._run(program, args, kwargs, self.num_particles)
+            return
         for _ in range(self.num_particles):
             try:
                 part = self._run(program, args, kwargs, 1)
             except NestingUnknown:
                 self._guess_max_plate_nesting(program, args, kwargs)
                 part = self._run(program, args, kwargs, 1)
-            total = part if total is None else total + part
-        assert total is not None
-        return total / self.num_particles
+            yield part
 
     def _run(
         self,
@@ -105,8 +120,8 @@ class ExpectedCost(ProgramObjective):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         particles: int,
-    ) -> Tensor:
-        """Run the program once, with ``particles`` side by side; their mean cost."""
+    ) -> _Part:
+        """Run the program once, with ``particles`` side by side."""
         original = program
         nesting, particle_dim = self.max_plate_nesting, None
         if particles > 1:
@@ -129,7 +144,12 @@ class ExpectedCost(ProgramObjective):
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "
                 "for minus each reward."
             )
-        total = total_cost(fold(run.sites, run.costs)) / particles
+        return _Part(run, paths, particle_dim)
+
+    def _loss(self, part: _Part) -> Tensor:
+        """Return a part's share of the mean cost."""
+        run, paths, particle_dim = part
+        total = total_cost(fold(run.sites, run.costs)) / self.num_particles
         if paths and not run.sites and particle_dim is not None:
             _guard(paths, run.costs, particle_dim, total)
         if is_validation_enabled():
@@ -144,6 +164,14 @@ class ExpectedCost(ProgramObjective):
         with survey:
             program(*args, **kwargs)
         self.max_plate_nesting = survey.nesting
+
+
+class _Part(NamedTuple):
+    """One run, its pathwise draws, and the dimension of its particles, if any."""
+
+    run: Run
+    paths: dict[str, Tensor]
+    particle_dim: int | None
 
 
 def _guard(

@@ -45,11 +45,20 @@ class ProgramObjective:
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
 
+    @property
+    def rules(self) -> EstimatorRules:
+        """Which estimator a site gets."""
+        return self._rules
+
     def with_estimators(self, estimators: Estimators) -> Self:
         """Return one with these settings, other estimators and no state yet."""
+        return self.with_rules(EstimatorRules(estimators))
+
+    def with_rules(self, rules: EstimatorRules) -> Self:
+        """Return one with these settings, other rules and no state yet."""
         other = copy.copy(self)
         other._structure = copy.deepcopy(self._structure)
-        other._rules = EstimatorRules(estimators)
+        other._rules = rules
         other._bound = BoundEstimators()
         return other
 

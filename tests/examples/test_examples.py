@@ -137,3 +137,18 @@ def test_discrete_vae_learns_with_every_estimator(tmp_path):
         assert last > first + 5
         assert seconds > 0
     assert "biased by design" in printed
+
+
+def test_explained_takes_gradients_apart():
+    printed = run("explained")
+    for label, exact in (("expectation  reparameterized  mu", -2.6), ("sigma", 2.6)):
+        score, _, path, _, explicit = row(printed, label)
+        assert score == pytest.approx(exact, abs=0.15)
+        assert path == pytest.approx(exact, abs=0.05)
+        assert explicit == 0
+    assert "its support has 2 states only" in " ".join(printed.split())
+    # -1, and 4 times the density of N(0.5, 0.5) at the line.
+    score, _, path, _, _ = row(printed, "pace  reparameterized  speed")
+    assert score == pytest.approx(0.936, abs=0.11)
+    assert path == -1
+    assert "the cost jumps" in printed

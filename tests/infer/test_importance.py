@@ -541,3 +541,9 @@ def test_a_cost_that_is_not_finite_is_named():
     pyro.clear_param_store()
     with pytest.raises(pg.PgpluginsError, match="site 'x'"):
         pg.IWELBO(2).loss(model, guide)
+
+
+def test_a_bound_that_joins_particles_has_no_parts_by_site():
+    model, guide = start(lambda: one_coin(dist.Bernoulli))
+    with pytest.raises(pg.PgpluginsError, match=r"IWELBO joins.*pg\.ELBO"):
+        pg.explain((model, guide, ()), elbo=pg.IWELBO(2))

@@ -1,0 +1,127 @@
+"""What an explanation says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pgplugins.diagnostics.explain_table import ExplanationTable
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a gradient, by parameter name, in the parameters' shapes.
+
+    Args:
+        mean: Its mean over the runs.
+        se: The standard error of that mean.
+    """
+
+    mean: dict[str, Tensor]
+    se: dict[str, Tensor]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Both as nested lists."""
+        return {
+            "mean": {name: value.tolist() for name, value in self.mean.items()},
+            "se": {name: value.tolist() for name, value in self.se.items()},
+        }
+
+
+@dataclass(frozen=True)
+class ExplainedSite:
+    """One random choice of the objective.
+
+    Args:
+        name: The site's name; ``"expectation"`` for the only one of an expectation.
+        estimator: The name of the estimator that serves it.
+        reason: Why it is this one.
+        warnings: What is worth a look.
+        score: The score part, ``None`` if the density has no score.
+        pathwise: The pathwise part, ``None`` if the draw has no path.
+        explicit: The explicit part.
+        reaches: The parameters that the site's distribution was seen to depend on.
+    """
+
+    name: str
+    estimator: str
+    reason: str
+    warnings: list[str]
+    score: Part | None
+    pathwise: Part | None
+    explicit: Part
+    reaches: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {
+            "name": self.name,
+            "estimator": self.estimator,
+            "reason": self.reason,
+            "warnings": self.warnings,
+            "reaches": self.reaches,
+            "score": None if self.score is None else self.score.to_dict(),
+            "pathwise": None if self.pathwise is None else self.pathwise.to_dict(),
+            "explicit": self.explicit.to_dict(),
+        }
+
+
+class Explanation:
+    """An objective's gradient, taken apart site by site.
+
+    Args:
+        objective: The objective's name.
+        sites: Its random choices, in the order in which they were met.
+        explicit: The gradient of all costs with all draws held.
+        gradient: What the estimators in use give; ``None`` where they raise.
+        runs: How many calls the means are over.
+        warnings: What belongs to no site.
+    """
+
+    def __init__(
+        self,
+        objective: str,
+        sites: Sequence[ExplainedSite],
+        *,
+        explicit: Part,
+        gradient: Part | None,
+        runs: int,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """Keep what was found."""
+        self.objective = objective
+        self.sites = list(sites)
+        self.explicit = explicit
+        self.gradient = gradient
+        self.runs = runs
+        self.warnings = list(warnings)
+
+    def table(self) -> ExplanationTable:
+        """A table for rich to print; ``str`` of it is plain text."""
+        from pgplugins.diagnostics.explain_table import ExplanationTable
+
+        return ExplanationTable(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {
+            "objective": self.objective,
+            "runs": self.runs,
+            "warnings": self.warnings,
+            "gradient": None if self.gradient is None else self.gradient.to_dict(),
+            "explicit": self.explicit.to_dict(),
+            "sites": [site.to_dict() for site in self.sites],
+        }
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        return str(self.table())
+
+    def __repr__(self) -> str:
+        """Name the objective and its sites."""
+        chosen = ", ".join(f"{s.name}: {s.estimator}" for s in self.sites)
+        return f"<Explanation of {self.objective}: {chosen or 'no random site'}>"
