@@ -10,6 +10,7 @@ from types import ModuleType as _ModuleType
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.diagnostics.comparison import compare
+from pgplugins.diagnostics.lint.session import lint
 from pgplugins.diagnostics.result import Comparison
 from pgplugins.distribution import WrappedDistribution, wrap
 from pgplugins.errors import PgpluginsError, PgpluginsWarning
@@ -37,6 +38,7 @@ __all__ = [
     "estimator",
     "expectation",
     "hookimpl",
+    "lint",
     "register",
     "surrogate",
     "testing",
