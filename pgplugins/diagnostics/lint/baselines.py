@@ -38,18 +38,18 @@ def rescaled(weight: Note) -> bool:
     return False
 
 
-def learned_from_sample(weight: Note, draws: Bits) -> list[Parts]:
+def learned_from_sample(weight: Note, draws: Bits, densities: Bits) -> list[Parts]:
     """Return learned values of the sample that are subtracted from its cost.
 
     Only a single draw is judged: of several that were put together, a value may have
-    come before the one that it meets.
+    come before the one that it meets. Log-densities are costs.
     """
     if draws & (draws - 1) or not weight.parts:
         return []
     moving = {
         atom: share
         for atom, share in expanded(weight.parts).items()
-        if atom.values & draws and share
+        if atom.values & draws and share and not atom.values & densities
     }
     costs = [share for atom, share in moving.items() if not atom.params]
     if not costs:

@@ -28,6 +28,7 @@ class Memory:
         self._params = 0
         self.drawn: dict[Bits, Drawn] = {}
         self.densities: dict[Bits, Density] = {}
+        self.all_densities: Bits = 0
         self.noise: Bits = 0
         """Draws by torch's own functions: what they are added to becomes a sample."""
         self.heard: Bits = 0
@@ -38,20 +39,27 @@ class Memory:
     def note_of(self, tensor: Tensor) -> Note | None:
         """What is known of a tensor; torch functions must be disabled."""
         note: Note | None = self._notes.get(tensor)
-        if note is not None and note.epoch == self.epoch:
+        if note is not None and note.epoch != self.epoch:
+            note = None
+        if not tensor.requires_grad or (note is not None and note.attached):
             return note
-        if not tensor.requires_grad:
-            return None
         if tensor.is_leaf:
-            note = Note(params=self._leaf(tensor))
+            shown = Note(params=self._leaf(tensor))
         else:
-            note = self._from_graph(tensor)
-        self.remember(tensor, note)
-        return note
+            shown = self._from_graph(tensor)
+        if note is not None:  # the result of an autograd.Function: its forward was seen
+            shown.values |= note.values
+            shown.heard |= note.heard
+            shown.direct |= note.direct
+            shown.params |= note.params
+            shown.parts = note.parts
+        self.remember(tensor, shown)
+        return shown
 
     def remember(self, tensor: Tensor, note: Note) -> None:
         """Note where a tensor comes from."""
         note.epoch = self.epoch
+        note.attached = tensor.requires_grad
         self._notes[tensor] = note
 
     def forget(self, tensor: Tensor) -> None:
@@ -92,6 +100,7 @@ class Memory:
         """Give the log-density of some draws its bit."""
         density = Density(self._bit(), drawn, attached)
         self.densities[density.bit] = density
+        self.all_densities |= density.bit
         return density
 
     def draws_of(self, densities: Bits) -> tuple[Bits, Bits]:
@@ -166,7 +175,7 @@ class Memory:
     def _forget_all(self) -> None:
         self.epoch += 1
         self._used = self._params = 0
-        self.noise = self.heard = 0
+        self.noise = self.heard = self.all_densities = 0
         self._leaves = WeakTensorKeyDictionary()
         for known in (self.drawn, self.densities, self.gradients):
             known.clear()

@@ -93,6 +93,8 @@ class Note:
     """Whether it is the sum or mean of values that differ."""
     clamped: bool = False
     """Whether a clamp has changed elements."""
+    attached: bool = False
+    """Whether the tensor required grad when this was written."""
     epoch: int = 0
     parts: Parts | None = field(default=None, repr=False)
 

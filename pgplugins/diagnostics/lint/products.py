@@ -62,7 +62,7 @@ def judge(
     _, ratio_held = memory.draws_of(density.ratios)
     if weight.note.path & ratio_held:
         return [Suspicion(findings.DOUBLE_COUNTING.at(place))]
-    return _judge_held(density, factor, weight, place, held)
+    return _judge_held(memory, density, factor, weight, place, held)
 
 
 def _judge_attached(
@@ -85,7 +85,12 @@ def _judge_attached(
 
 
 def _judge_held(
-    density: Note, factor: Tensor, weight: Weight, place: Place, held: Bits
+    memory: Memory,
+    density: Note,
+    factor: Tensor,
+    weight: Weight,
+    place: Place,
+    held: Bits,
 ) -> list[Suspicion]:
     known = (weight.note.values | weight.note.heard) & held
     if not known and not weight.heard & held:
@@ -105,7 +110,7 @@ def _judge_held(
     elif weight.note.scaled & held:
         rules.append(findings.BATCH_SCALE)
     found += [Suspicion(rule.at(place)) for rule in rules]
-    learned = learned_from_sample(weight.note, known)
+    learned = learned_from_sample(weight.note, known, memory.all_densities)
     if learned:
         finding = findings.LEARNED_BASELINE.at(place)
         found.append(Suspicion(finding, unless=tuple(learned)))

@@ -65,6 +65,8 @@ class Watching(TorchFunctionMode):
         if name in kinds.VALUELESS:
             return
         if name in kinds.RANDOM and not self.inside and isinstance(out, Tensor):
+            if out.requires_grad:
+                return  # a parameter's initial value
             drawn = memory.new_draw(None, 0)
             note = Note(values=drawn.bit, direct=drawn.bit)
             note.parts = {Atom(out, note): 1.0}
@@ -158,13 +160,15 @@ class Watching(TorchFunctionMode):
             if place is None:
                 return  # a library's own
             weight = self.weight(other, noted.get(id(other)))
-            for suspicion in judge(self.memory, density, factor, weight, place):
+            found = judge(self.memory, density, factor, weight, place)
+            for suspicion in found:
                 self.roots.suspect(out, suspicion)
             attached, held = self.memory.draws_of(density.scores)
             moving = (weight.note.values | weight.note.heard) & held
             if moving and not attached and weight.note.parts:
                 mark_product(note, out, held, weight.note)
-            return
+            if found:
+                return
 
     def weight(self, value: object, note: Note | None) -> Weight:
         """Describe what a log-density is multiplied with."""
