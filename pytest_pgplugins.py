@@ -1,5 +1,7 @@
 """Pytest plugin: ``pytest --pgplugins-estimator NAME`` runs the conformance kit.
 
+The fixture ``pgplugins_lint`` watches a test as ``pgplugins.lint`` does.
+
 No test file is needed: every check that applies to the estimator becomes a test. Files
 and folders that are named on the command line are collected as well.
 
@@ -52,6 +54,23 @@ def pytest_collection_modifyitems(
     for name in config.getoption(_OPTION):
         collector = _Kit.from_parent(session, name=name)
         items.extend(collector.collect())
+
+
+@pytest.fixture
+def pgplugins_lint() -> Iterator[Any]:
+    """Fail a test that makes a mistake in a gradient estimator, as pg.lint finds them.
+
+    Its value is the report.
+    """
+    from pgplugins.diagnostics.lint.session import Watch
+
+    watch = Watch()
+    try:
+        yield watch.report
+    finally:
+        watch.end()
+    if watch.report.findings:
+        pytest.fail(str(watch.report), pytrace=False)
 
 
 class _Kit(pytest.Collector):

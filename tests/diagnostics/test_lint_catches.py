@@ -357,6 +357,24 @@ def cost_computed_again():
 
 
 @breaks("double-counting")
+def two_passes():
+    d = normal()
+    x = d.rsample()
+    f = cost_of(x)
+    f.mean().backward()
+    (f.detach() * d.log_prob(x.detach())).mean().backward()  # here
+
+
+@breaks("double-counting")
+def bound_and_its_score():
+    q, p = normal(), dist.Normal(0.0, 1.0)
+    z = q.rsample()
+    elbo = p.log_prob(z) - q.log_prob(z)
+    loss = -(elbo + elbo.detach() * q.log_prob(z.detach())).mean()
+    loss.backward()  # here
+
+
+@breaks("double-counting")
 def magic_box_of_a_path():
     d = normal()
     x = d.rsample()
@@ -497,6 +515,55 @@ def standardised_returns_of_a_gym():
     loss.sum().backward()
 
 
+@breaks("baseline-sees-sample", "warning")
+def mean_as_a_number():
+    d = normal()
+    x = d.sample()
+    f = cost_of(x)
+    ((f - np.mean(f.numpy())) * d.log_prob(x)).mean().backward()  # here
+
+
+@breaks("baseline-sees-sample", "warning")
+def sum_over_the_count():
+    d = normal()
+    x = d.sample()
+    f = cost_of(x).detach()
+    advantage = f - f.sum() / len(f)
+    torch.matmul(advantage, d.log_prob(x)).backward()  # here
+
+
+@breaks("baseline-sees-sample", "warning")
+def mean_of_a_list():
+    d = normal(0)
+    draws = [d.sample() for _ in range(4)]
+    costs = [cost_of(x) for x in draws]
+    mean = sum(costs) / len(costs)
+    loss = 0.0
+    for x, f in zip(draws, costs, strict=True):
+        loss = loss + (f - mean) * d.log_prob(x)  # here
+    loss.backward()
+
+
+@breaks("baseline-sees-sample", "warning")
+def running_mean_in_a_buffer():
+    d, baseline = normal(), torch.zeros(())
+    for _ in range(3):
+        x = d.sample()
+        f = cost_of(x)
+        baseline.lerp_(f.mean(), 0.1)
+        ((f - baseline) * d.log_prob(x)).mean().backward()  # here
+
+
+@breaks("baseline-sees-sample", "warning")
+def running_mean_copied_into_a_buffer():
+    d, baseline = normal(), torch.zeros(())
+    for _ in range(3):
+        x = d.sample()
+        f = cost_of(x)
+        baseline.copy_(0.9 * baseline + 0.1 * f.mean())
+        ((f - baseline) * d.log_prob(x)).mean().backward()  # here
+
+
 @breaks("baseline-sees-sample")
 def baseline_network_of_the_action():
     net = nn.Linear(1, 1)
@@ -539,6 +606,14 @@ def quantised_codes():
     table = torch.arange(20.0)
     code = (x.clamp(-3, 3) + 5).long()  # here
     (table[code].mean() + mu.pow(2).sum()).backward()
+
+
+@breaks("flat-cost")
+def flat_beside_an_entropy():
+    d = normal()
+    x = d.rsample()
+    hit = torch.where(x > 0, 1.0, 0.0)  # here
+    (hit + 0.1 * d.log_prob(x)).mean().backward()
 
 
 @breaks("flat-cost")

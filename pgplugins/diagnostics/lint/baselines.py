@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from pgplugins.diagnostics.lint.notes import Bits, Note, Parts
 
 
@@ -25,6 +27,17 @@ def contains_own(cost: Note | None, baseline: Note | None) -> bool:
         elif own and _has_history(baseline.parts, atom.values | atom.heard):
             return True
     return False
+
+
+def subtracts_mean(costs: Tensor, out: Tensor) -> bool:
+    """Whether a number of Python's that was subtracted is the mean of all costs."""
+    if costs.numel() < 2 or costs.shape != out.shape or not out.is_floating_point():
+        return False
+    held, left = costs.detach(), out.detach()
+    size = held.abs().amax()
+    return bool(
+        (left.mean().abs() < 1e-6 * size) & (held.mean().abs() > 1e-4 * size)
+    )
 
 
 def rescaled(weight: Note) -> bool:

@@ -90,6 +90,8 @@ def _note_scales(
     if name in kinds.QUOTIENTS and len(inputs) > 1 and inputs[1][1] is not None:
         result.scaled |= inputs[1][1].scale
     if name in kinds.REDUCTIONS and out.numel() == 1 and result.path and smaller:
+        if not first.is_floating_point():
+            return
         held = first.detach()
         low, high = held.aminmax()
         result.varies = bool(high - low > 1e-5 * held.abs().amax())
@@ -127,9 +129,17 @@ def _combined(
         return first.parts if first is not None else None
     if name in ("neg", "negative"):
         return _times(first, -1.0)
+    if name == "copy" and len(inputs) == 2:
+        return inputs[1][1].parts if inputs[1][1] is not None else {}
+    if name == "lerp" and isinstance(args[-1], float) and len(args) == 3:
+        noted = {id(tensor): note for tensor, note in inputs}
+        start, end = (noted.get(id(tensor)) for tensor in args[:2])
+        return _added(_times(start, 1 - args[2]), _times(end, args[2]))
     if name in kinds.SUMS:
         return _sum(name, args, kwargs, inputs)
     if name in ("mul", "multiply") or name in kinds.QUOTIENTS:
+        if name in kinds.QUOTIENTS and len(inputs) == 2 and _is_scale(inputs[1][1]):
+            return first.parts if first is not None else None
         number = _number(args, inputs)
         if number is None or kwargs:
             return None
@@ -176,14 +186,24 @@ def _sum(
     if name == "rsub":
         signs.reverse()
     signs[1] *= kwargs.get("alpha", 1.0)
+    return _added(
+        *(
+            _times(noted.get(id(operand)), sign)
+            for operand, sign in zip(operands, signs, strict=True)
+        )
+    )
+
+
+def _added(*terms: Parts | None) -> Parts:
     total: Parts = {}
-    for operand, sign in zip(operands, signs, strict=True):
-        note = noted.get(id(operand))
-        if note is None:
-            continue
-        for atom, share in (note.parts or {}).items():
-            total[atom] = total.get(atom, 0.0) + sign * share
+    for term in terms:
+        for atom, share in (term or {}).items():
+            total[atom] = total.get(atom, 0.0) + share
     return total
+
+
+def _is_scale(note: Note | None) -> bool:
+    return note is not None and bool(note.scale)
 
 
 def _times(note: Note | None, factor: float) -> Parts | None:

@@ -34,8 +34,8 @@ class Listening:
 
     def drawn(self, law: Distribution, value: Any) -> None:
         """Note a draw."""
-        if not isinstance(value, Tensor):
-            return
+        if not isinstance(value, Tensor) or (value.requires_grad and value.is_leaf):
+            return  # Delta hands its parameter out
         memory = self.memory
         with torch._C.DisableTorchFunction():
             natural = memory.note_of(value) or Note()
@@ -48,9 +48,8 @@ class Listening:
             )
             if value.requires_grad:
                 note.path = note.other = drawn.bit | natural.path
-                if not value.is_leaf:
-                    memory.mark(value, drawn)
-                    self._follow(value, drawn.bit)
+                memory.mark(value, drawn)
+                self._follow(value, drawn.bit)
             note.parts = {Atom(value, note): 1.0}
             memory.remember(value, note)
 
@@ -95,7 +94,8 @@ class Listening:
             return
         with torch._C.DisableTorchFunction():
             edge = 1 - torch.finfo(value.dtype).eps
-            if bool((value.detach().abs() >= edge).any()):
+            note = self.memory.note_of(value)
+            if (note is not None and note.clamped) or bool((value.detach().abs() >= edge).any()):
                 self.roots.report.add(SATURATED_ACTION.at(users_line()))
 
     def from_python(self, out: Any) -> None:

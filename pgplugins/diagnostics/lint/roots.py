@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,11 @@ from pgplugins.diagnostics.lint import findings
 from pgplugins.diagnostics.lint.baselines import expanded
 from pgplugins.diagnostics.lint.findings import LintReport
 from pgplugins.diagnostics.lint.memory import Memory
-from pgplugins.diagnostics.lint.notes import Atom, Bits, Note, Parts
+from pgplugins.diagnostics.lint.notes import Atom, Bits, Note
 from pgplugins.diagnostics.lint.places import Place, caller, users_line
 from pgplugins.diagnostics.lint.products import Suspicion, Weight, judge
+
+_REMEMBERED = 256
 
 
 class Roots:
@@ -25,12 +28,16 @@ class Roots:
         """Report to ``report``."""
         self.memory = memory
         self.report = report
-        self._suspected = False
+        self._suspicions: list[Suspicion] = []
         self._steps: dict[Bits, Place] = {}
+        self._past: deque[tuple[Atom, float]] = deque(maxlen=_REMEMBERED)
+        """What earlier passes have differentiated."""
+        self._epoch = memory.epoch
+        self._passes = 0
 
     def suspect(self, product: Tensor, suspicion: Suspicion) -> None:
         """Remember a suspicion until backward goes through the product."""
-        self._suspected = True
+        self._suspicions.append(suspicion)
         self.memory.mark(product, suspicion)
 
     def note_step(self, draws: Bits, place: Place) -> None:
@@ -40,6 +47,23 @@ class Roots:
             draws ^= low
             self._steps.setdefault(low, place)
 
+    def close(self, result: Any = None) -> None:
+        """Judge a program that has ended without a backward pass of its own.
+
+        Args:
+            result: What it has returned: its loss, perhaps.
+        """
+        if self._passes:
+            return
+        roots = [root for root in _as_list(result) if isinstance(root, Tensor)]
+        with torch._C.DisableTorchFunction():
+            for root in roots:
+                self._judge(root, self.memory.note_of(root))
+        if not roots:
+            for suspicion in self._suspicions:
+                if not suspicion.alone and not suspicion.unless:
+                    self.report.add(suspicion.finding)
+
     def run(
         self,
         func: Callable[..., Any],
@@ -47,6 +71,7 @@ class Roots:
         kwargs: dict[str, Any],
     ) -> Any:
         """Run a backward pass and judge what it went through."""
+        self._passes += 1
         memory = self.memory
         given = inspect.signature(func).bind(*args, **kwargs).arguments
         roots = _as_list(given.get("self", given.get("tensors", given.get("outputs"))))
@@ -66,29 +91,38 @@ class Roots:
         return out
 
     def _judge(self, root: Tensor, note: Note | None) -> None:
-        if self._suspected:
+        if self._suspicions:
             for mark in self.memory.marks_below(root):
                 if isinstance(mark, Suspicion) and _holds(mark, note):
                     self.report.add(mark.finding)
         if note is None:
             return
-        parts = expanded(note.parts or {})
-        for atom, share in parts.items():
-            if atom.product is not None and _counted_twice(atom, share, parts):
-                self.report.add(findings.DOUBLE_COUNTING.at(users_line()))
-        attached, held = self.memory.draws_of(note.scores | note.ratios)
-        lost = note.stepped & ~(note.path | attached | held)
+        self._judge_twice(list(expanded(note.parts or {}).items()))
+        _, held = self.memory.draws_of(note.scores | note.ratios)
+        lost = note.stepped & ~(note.other | held | self.memory.noise)
         if lost:
             low = lost & -lost
             place = self._steps.get(low) or users_line()
             self.report.add(findings.FLAT_COST.at(place))
+
+    def _judge_twice(self, loss: list[tuple[Atom, float]]) -> None:
+        """Look for costs that are differentiated on two ways, here or since before."""
+        if self._epoch != self.memory.epoch:
+            self._past.clear()
+            self._epoch = self.memory.epoch
+        before = list(self._past)
+        for terms, costs in ((loss, loss), (loss, before), (before, loss)):
+            for atom, share in terms:
+                if atom.product is not None and _counted_twice(atom, share, costs):
+                    self.report.add(findings.DOUBLE_COUNTING.at(users_line()))
+        self._past.extend(part for part in loss if part[0].path or part[0].product)
 
     def _judge_weight(self, root: Tensor, note: Note | None, weight: Any) -> None:
         """Treat ``log_prob.backward(cost)`` as the product that it is."""
         place = caller()
         if note is None or place is None or not isinstance(weight, Tensor):
             return
-        if not note.scores | note.ratios:
+        if not note.scores | note.ratios or bool((weight.detach() == 1).all()):
             return
         known = self.memory.note_of(weight)
         heard = 0 if known is not None else self.memory.heard
@@ -122,12 +156,14 @@ def _holds(suspicion: Suspicion, root: Note | None) -> bool:
     )
 
 
-def _counted_twice(term: Atom, share: float, loss: Parts) -> bool:
+def _counted_twice(
+    term: Atom, share: float, loss: list[tuple[Atom, float]]
+) -> bool:
     """Whether a cost that weights a score term is also differentiated on its path."""
     assert term.product is not None
     draws, cost = term.product
     for weighting, weight in expanded(cost).items():
-        for atom, direct in loss.items():
+        for atom, direct in loss:
             if not atom.path & draws or atom.product is not None:
                 continue
             if share * weight * direct > 0 and _same(atom, weighting):

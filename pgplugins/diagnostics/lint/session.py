@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import ParamSpec, TypeVar, overload
 
@@ -20,19 +19,37 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Watch:
+    """One stretch of a program that is watched."""
+
+    def __init__(self) -> None:
+        """Start to watch this thread."""
+        self.report = LintReport()
+        memory = Memory()
+        self._roots = Roots(memory, self.report)
+        self._watching = Watching(memory, self._roots)
+        self._listening = Listening(self._watching, self._roots)
+        listen(self._listening)
+        self._watching.__enter__()
+
+    def end(self, result: object = None) -> None:
+        """Stop watching a program that has returned ``result``."""
+        self._watching.__exit__(None, None, None)
+        stop(self._listening)
+        self._roots.close(result)
+
+
 class Lint(AbstractContextManager[LintReport]):
     """What :func:`lint` returns: enter it, or decorate a function with it."""
 
     def __init__(self) -> None:
         """Watch nothing yet."""
-        self._entered: list[tuple[ExitStack, LintReport]] = []
+        self._watches: list[Watch] = []
 
     def __enter__(self) -> LintReport:
         """Start to watch this thread."""
-        stack = ExitStack()
-        report = stack.enter_context(watched())
-        self._entered.append((stack, report))
-        return report
+        self._watches.append(Watch())
+        return self._watches[-1].report
 
     def __exit__(
         self,
@@ -41,35 +58,25 @@ class Lint(AbstractContextManager[LintReport]):
         trace: TracebackType | None,
     ) -> None:
         """Stop watching, and warn of what was found."""
-        stack, report = self._entered.pop()
-        stack.close()
-        report.warn()
+        watch = self._watches.pop()
+        watch.end()
+        watch.report.warn()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return ``function``, watched whenever it runs."""
 
         @functools.wraps(function)
         def watched_function(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Lint():
-                return function(*args, **kwargs)
+            watch = Watch()
+            result = None
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                watch.end(result)
+                watch.report.warn()
+            return result
 
         return watched_function
-
-
-@contextmanager
-def watched() -> Iterator[LintReport]:
-    """Watch this thread, without a warning at the end."""
-    report = LintReport()
-    memory = Memory()
-    roots = Roots(memory, report)
-    watching = Watching(memory, roots)
-    listener = Listening(watching, roots)
-    listen(listener)
-    try:
-        with watching:
-            yield report
-    finally:
-        stop(listener)
 
 
 @overload
@@ -84,9 +91,10 @@ def lint(function: Callable[P, R] | None = None) -> Lint | Callable[P, R]:
     at the line that it is about. ``pgplugins_lint`` is the same as a pytest fixture,
     which fails the test instead.
 
-    Losses and gradients stay what they are, bit by bit. What is found is judged when
-    ``backward`` or ``torch.autograd.grad`` runs, so that has to happen inside. Products
-    that Pyro and this library form themselves are not judged: they are tested.
+    Losses and gradients stay what they are, bit by bit. A loss is judged when
+    ``backward`` or ``torch.autograd.grad`` runs; where none of them does, a decorated
+    function's result is taken for a loss, and a block is judged by its products alone.
+    Products that Pyro and this library form themselves are not judged: they are tested.
 
     Args:
         function: What to watch, where ``lint`` is used as a bare decorator.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from pgplugins.core.calls import is_metadata, is_validation
 from pgplugins.diagnostics.lint import kinds
-from pgplugins.diagnostics.lint.baselines import contains_own
+from pgplugins.diagnostics.lint.baselines import contains_own, subtracts_mean
 from pgplugins.diagnostics.lint.findings import SATURATED_ACTION
 from pgplugins.diagnostics.lint.flow import flow
 from pgplugins.diagnostics.lint.memory import Memory
@@ -21,6 +22,8 @@ from pgplugins.diagnostics.lint.places import Place, caller, users_line
 from pgplugins.diagnostics.lint.products import Weight, judge, mark_product
 from pgplugins.diagnostics.lint.roots import Roots
 
+# Under torch.func, tensors stand for many and cannot be read.
+_transform_level = torch._C._functorch.maybe_current_level
 _NO_VALUE = frozenset({"__repr__", "__format__", "__hash__", "__get__", "__deepcopy__"})
 _NOTHING = Note()
 
@@ -48,7 +51,7 @@ class Watching(TorchFunctionMode):
         if func in _BACKWARD:
             return self.roots.run(func, args, kwargs)
         out = func(*args, **kwargs) if kwargs else func(*args)
-        if not is_metadata(func):
+        if not is_metadata(func) and _transform_level() is None:
             with torch._C.DisableTorchFunction():
                 self._observe(func, args, kwargs, out)
         return out
@@ -121,6 +124,8 @@ class Watching(TorchFunctionMode):
         elif name in kinds.SUMS and len(inputs) == 2:
             pair = [found for _, found in inputs]
             note.sees = note.sees or contains_own(*pair) or contains_own(*pair[::-1])
+        elif name in kinds.SUMS and len(inputs) == 1 and self.memory.heard:
+            note.sees = note.sees or subtracts_mean(inputs[0][0], out)
         elif name in kinds.CLAMPS:
             first = inputs[0][0]
             note.clamped = bool((first.detach() != out.detach()).any())
@@ -144,7 +149,7 @@ class Watching(TorchFunctionMode):
     ) -> None:
         if not out.requires_grad:
             return
-        operands = [a for a in _flat(args) if isinstance(a, (Tensor, int, float))]
+        operands = [a for a in _flat(args) if isinstance(a, (Tensor, Real))]
         if name == "addcmul":
             operands = operands[1:]
         noted = {id(tensor): found for tensor, found in inputs}
@@ -163,6 +168,8 @@ class Watching(TorchFunctionMode):
             found = judge(self.memory, density, factor, weight, place)
             for suspicion in found:
                 self.roots.suspect(out, suspicion)
+            attached, held = self.memory.draws_of(density.scores | density.ratios)
+            note.stepped &= ~(attached | held)  # the score sees what the path does not
             attached, held = self.memory.draws_of(density.scores)
             moving = (weight.note.values | weight.note.heard) & held
             if moving and not attached and weight.note.parts:
