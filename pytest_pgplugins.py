@@ -12,10 +12,12 @@ before the option is used; that is why it lies beside the package and not in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+_WATCH = pytest.StashKey[Any]()
 _OPTION = "--pgplugins-estimator"
 
 
@@ -57,20 +59,31 @@ def pytest_collection_modifyitems(
 
 
 @pytest.fixture
-def pgplugins_lint() -> Iterator[Any]:
+def pgplugins_lint(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Fail a test that makes a mistake in a gradient estimator, as pg.lint finds them.
 
     Its value is the report.
     """
     from pgplugins.diagnostics.lint.session import Watch
 
-    watch = Watch()
-    try:
+    with ExitStack() as stack:
+        watch = Watch()
+        stack.callback(watch.end)
+        request.node.stash[_WATCH] = (stack, watch.report)
         yield watch.report
-    finally:
-        watch.end()
-    if watch.report.findings:
-        pytest.fail(str(watch.report), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Judge a test as soon as it has run, so that it fails and not its teardown."""
+    result = yield
+    watched = pyfuncitem.stash.get(_WATCH, None)
+    if watched is not None:
+        stack, report = watched
+        stack.close()
+        if report.findings:
+            pytest.fail(str(report), pytrace=False)
+    return result
 
 
 class _Kit(pytest.Collector):

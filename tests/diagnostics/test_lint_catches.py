@@ -40,7 +40,7 @@ def cost_of(x):
     return (x - 2) ** 2
 
 
-# --- log_prob of an attached sample, used as a score -------------------------------
+# --- log_prob of an attached sample, used as a score ----------------------------------
 
 
 @breaks("attached-score")
@@ -279,7 +279,7 @@ def recurrent_policy():
     (torch.stack(logps) * to_go).sum(0).mean().backward()  # here
 
 
-# --- nothing detached ---------------------------------------------------------------
+# --- nothing detached -----------------------------------------------------------------
 
 
 @breaks("undetached-score")
@@ -441,7 +441,7 @@ def learned_reward_model():
     loss.mean().backward()
 
 
-# --- baselines --------------------------------------------------------------------------
+# --- baselines ------------------------------------------------------------------------
 
 
 @breaks("baseline-sees-sample", "warning")
@@ -574,7 +574,7 @@ def baseline_network_of_the_action():
     ((f - baseline) * d.log_prob(x)).mean().backward()  # here
 
 
-# --- flat costs ---------------------------------------------------------------------------
+# --- flat costs -----------------------------------------------------------------------
 
 
 @breaks("flat-cost")
@@ -631,7 +631,7 @@ def gradients_of_zero():
     Step.apply(x).mean().backward()  # here
 
 
-# --- saturated actions ------------------------------------------------------------------------
+# --- saturated actions ----------------------------------------------------------------
 
 
 def squashed(cache_size=0, loc=20.0):

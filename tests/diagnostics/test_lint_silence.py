@@ -32,7 +32,7 @@ def cost_of(x):
     return (x - 2) ** 2
 
 
-# --- REINFORCE --------------------------------------------------------------------
+# --- REINFORCE ------------------------------------------------------------------------
 
 
 @right
@@ -338,7 +338,7 @@ def advantage_weighted_regression():
     (-(weight * d.log_prob(a)).mean()).backward()
 
 
-# --- SAC --------------------------------------------------------------------------------
+# --- SAC ------------------------------------------------------------------------------
 
 
 def squashed(actor, obs):
@@ -434,7 +434,7 @@ def deterministic_policy_with_noise():
     (-critic(torch.cat([obs, a.clamp(-1, 1)], -1)).mean()).backward()
 
 
-# --- Evidence bounds -----------------------------------------------------------------------
+# --- Evidence bounds ------------------------------------------------------------------
 
 
 @right
@@ -570,7 +570,7 @@ def gumbel_softmax():
     (kl + (y * torch.arange(3.0)).sum(-1)).mean().backward()
 
 
-# --- Likelihoods -------------------------------------------------------------------------------
+# --- Likelihoods ----------------------------------------------------------------------
 
 
 @right
@@ -634,7 +634,7 @@ def squashed_density_away_from_the_edge():
     (cost_of(x) * d.base_dist.log_prob(u)).mean().backward()
 
 
-# --- Pyro and this library --------------------------------------------------------------------------
+# --- Pyro and this library ------------------------------------------------------------
 
 
 DATA = torch.tensor([0.3, -1.0, 2.0, 0.5])
@@ -697,7 +697,9 @@ def pyros_mean_field_elbo():
 
 @right
 def pyros_renyi_elbo():
-    steps(infer.RenyiELBO(alpha=0.3, num_particles=4), continuous_model, continuous_guide)
+    steps(
+        infer.RenyiELBO(alpha=0.3, num_particles=4), continuous_model, continuous_guide
+    )
 
 
 @right
@@ -708,7 +710,11 @@ def pyros_wake_sleep():
 
 @right
 def pyros_own_guides():
-    steps(infer.Trace_ELBO(), continuous_model, infer.autoguide.AutoNormal(continuous_model))
+    steps(
+        infer.Trace_ELBO(),
+        continuous_model,
+        infer.autoguide.AutoNormal(continuous_model),
+    )
     guide = infer.autoguide.AutoMultivariateNormal(continuous_model)
     steps(infer.Trace_ELBO(num_particles=3), continuous_model, guide)
 

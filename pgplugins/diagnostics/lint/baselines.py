@@ -35,9 +35,7 @@ def subtracts_mean(costs: Tensor, out: Tensor) -> bool:
         return False
     held, left = costs.detach(), out.detach()
     size = held.abs().amax()
-    return bool(
-        (left.mean().abs() < 1e-6 * size) & (held.mean().abs() > 1e-4 * size)
-    )
+    return bool((left.mean().abs() < 1e-6 * size) & (held.mean().abs() > 1e-4 * size))
 
 
 def rescaled(weight: Note) -> bool:

@@ -105,8 +105,8 @@ UNDETACHED_SCORE = Rule(
 )
 DOUBLE_COUNTING = Rule(
     "double-counting",
-    "The loss holds a cost of x = rsample(), whose gradient runs through x, and a score "
-    "term that is weighted with the same cost: its gradient is counted twice.",
+    "The loss holds a cost of x = rsample(), whose gradient runs through x, and a "
+    "score term that is weighted with the same cost: its gradient is counted twice.",
     "Keep one of the two: the cost alone, or cost.detach() * d.log_prob(x) with "
     "x = d.sample().",
 )
@@ -149,8 +149,8 @@ SATURATED_ACTION = Rule(
     "saturated-action",
     "An action at the edge of tanh is inverted: its preimage cannot be recovered, so "
     "its log-density is infinite or wrong.",
-    "Keep the preimage: u = base.rsample(), a = tanh(u), or TanhTransform(cache_size=1) "
-    "and the very tensor that was drawn.",
+    "Keep the preimage: u = base.rsample(), a = tanh(u), or "
+    "TanhTransform(cache_size=1) and the very tensor that was drawn.",
 )
 RULES = (
     ATTACHED_SCORE,

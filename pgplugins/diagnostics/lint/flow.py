@@ -152,9 +152,7 @@ def _combined(
     return None
 
 
-def _number(
-    args: tuple[Any, ...], inputs: Inputs
-) -> tuple[float, Note | None] | None:
+def _number(args: tuple[Any, ...], inputs: Inputs) -> tuple[float, Note | None] | None:
     """The number that a tensor is multiplied with, and the tensor's note."""
     if len(args) != 2:
         return None

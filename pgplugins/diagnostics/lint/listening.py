@@ -95,7 +95,8 @@ class Listening:
         with torch._C.DisableTorchFunction():
             edge = 1 - torch.finfo(value.dtype).eps
             note = self.memory.note_of(value)
-            if (note is not None and note.clamped) or bool((value.detach().abs() >= edge).any()):
+            clamped = note is not None and note.clamped
+            if clamped or bool((value.detach().abs() >= edge).any()):
                 self.roots.report.add(SATURATED_ACTION.at(users_line()))
 
     def from_python(self, out: Any) -> None:

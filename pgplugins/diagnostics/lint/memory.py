@@ -69,7 +69,8 @@ class Memory:
     def mark(self, tensor: Tensor, what: Any) -> None:
         """Leave a mark in the autograd graph, for paths that no function shows."""
         if tensor.grad_fn is not None:
-            tensor.grad_fn.metadata.setdefault(self._key, []).append(what)
+            metadata: Any = tensor.grad_fn.metadata
+            metadata.setdefault(self._key, []).append(what)
 
     def marks_below(self, root: Tensor) -> Iterator[Any]:
         """Yield the marks, and the leaves, that backward from ``root`` would reach."""

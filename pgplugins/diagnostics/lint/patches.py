@@ -169,6 +169,7 @@ def _from_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _subclasses(law: type) -> Iterator[type]:
-    for subclass in law.__subclasses__():
+    subclasses: list[type] = law.__subclasses__()
+    for subclass in subclasses:
         yield subclass
         yield from _subclasses(subclass)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import pyro
@@ -49,7 +50,7 @@ def _kind(file: str) -> int:
 
 def caller() -> Place | None:
     """The line that called torch, or None if it is a library's own."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and _kind(frame.f_code.co_filename) == 1:
         frame = frame.f_back
     if frame is None or _kind(frame.f_code.co_filename):
@@ -60,6 +61,6 @@ def caller() -> Place | None:
 def users_line() -> Place:
     """The innermost line that is no library's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and _kind(frame.f_code.co_filename):
-        frame = frame.f_back
+    while _kind(frame.f_code.co_filename) and (outer := frame.f_back) is not None:
+        frame = outer
     return Place(frame.f_code.co_filename, frame.f_lineno)

@@ -156,9 +156,7 @@ def _holds(suspicion: Suspicion, root: Note | None) -> bool:
     )
 
 
-def _counted_twice(
-    term: Atom, share: float, loss: list[tuple[Atom, float]]
-) -> bool:
+def _counted_twice(term: Atom, share: float, loss: list[tuple[Atom, float]]) -> bool:
     """Whether a cost that weights a score term is also differentiated on its path."""
     assert term.product is not None
     draws, cost = term.product

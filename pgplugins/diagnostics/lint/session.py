@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from pgplugins.diagnostics.lint.findings import LintReport
 from pgplugins.diagnostics.lint.listening import Listening
@@ -27,14 +27,15 @@ class Watch:
         self.report = LintReport()
         memory = Memory()
         self._roots = Roots(memory, self.report)
-        self._watching = Watching(memory, self._roots)
-        self._listening = Listening(self._watching, self._roots)
+        watching: Any = Watching(memory, self._roots)
+        self._listening = Listening(watching, self._roots)
+        self._mode = watching  # whose types torch does not say
         listen(self._listening)
-        self._watching.__enter__()
+        self._mode.__enter__()
 
     def end(self, result: object = None) -> None:
         """Stop watching a program that has returned ``result``."""
-        self._watching.__exit__(None, None, None)
+        self._mode.__exit__(None, None, None)
         stop(self._listening)
         self._roots.close(result)
 

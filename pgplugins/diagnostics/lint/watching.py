@@ -96,7 +96,9 @@ class Watching(TorchFunctionMode):
                 self._judge(name, inputs, args, kwargs, result, note)
             if note.shows():
                 memory.remember(result, note)
-                if result._base is not None and (name == "setitem" or result is args[0]):
+                if result._base is not None and (
+                    name == "setitem" or result is args[0]
+                ):
                     memory.remember(result._base, note)
 
     def _hear(self, notes: list[Note]) -> None:
@@ -158,7 +160,9 @@ class Watching(TorchFunctionMode):
         pairs = [operands] if name in kinds.QUOTIENTS else [operands, operands[::-1]]
         place: Place | None = None
         for factor, other in pairs:
-            density = noted.get(id(factor)) if isinstance(factor, Tensor) else None
+            if not isinstance(factor, Tensor):
+                continue
+            density = noted.get(id(factor))
             if density is None or not density.scores | density.ratios:
                 continue
             place = place or caller()
