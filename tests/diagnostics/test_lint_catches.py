@@ -574,6 +574,17 @@ def baseline_network_of_the_action():
     ((f - baseline) * d.log_prob(x)).mean().backward()  # here
 
 
+@breaks("baseline-sees-sample")
+def baseline_network_of_state_and_action():
+    policy, net = nn.Linear(3, 1), nn.Linear(4, 1)
+    obs = torch.randn(6, 3)
+    d = dist.Normal(policy(obs), 1.0)
+    a = d.sample()
+    reward = -cost_of(a)
+    baseline = net(torch.cat([obs, a], -1))
+    (-(reward - baseline.detach()) * d.log_prob(a)).mean().backward()  # here
+
+
 # --- flat costs -----------------------------------------------------------------------
 
 
@@ -686,6 +697,21 @@ def infinite_atanh():
     a = torch.tanh(20 + d.sample())
     u = torch.atanh(a)  # here
     d.log_prob(u.clamp(-9, 9)).sum().backward()
+
+
+@breaks("saturated-action")
+def inverted_by_logarithms():
+    d = normal()
+    a = torch.tanh(20 + d.sample())
+    u = 0.5 * (torch.log1p(a) - torch.log1p(-a))  # here
+    d.log_prob(u).sum().backward()
+
+
+@breaks("saturated-action")
+def clamped_before_the_density():
+    d = squashed(cache_size=1)
+    a = d.sample().clamp(-0.999, 0.999)
+    (cost_of(a) * d.log_prob(a)).mean().backward()  # here
 
 
 @breaks("saturated-action")

@@ -75,6 +75,44 @@ def reinforce_with_leave_one_out_over_particles():
 
 
 @right
+def reinforce_with_leave_one_out_in_lists():
+    d, draws = normal(0), []
+    for _ in range(4):
+        draws.append(d.sample())
+    costs = [cost_of(x) for x in draws]
+    loss = 0.0
+    for x, f in zip(draws, costs, strict=True):
+        loss = loss + 0.5 * (f - (sum(costs) - f) / 3) * d.log_prob(x)
+    loss.backward()
+
+
+@right
+def reinforce_with_half_of_leave_one_out():
+    d = normal()
+    x = d.sample()
+    f = cost_of(x)
+    (0.5 * (f - (f.sum() - f) / 7) * d.log_prob(x)).mean().backward()
+
+
+@right
+def rebar_by_hand():
+    logits = torch.zeros(5, requires_grad=True)
+
+    def control(z):
+        return cost_of(torch.sigmoid(z / 0.5))
+
+    u, v = torch.rand(2, 5)
+    z = logits + torch.logit(u)
+    b = (z > 0).float().detach()
+    p = torch.sigmoid(logits)
+    given = torch.where(b > 0, 1 - p + v * p, v * (1 - p))
+    conditional = control(logits + torch.logit(given))
+    logp = dist.Bernoulli(logits=logits).log_prob(b)
+    loss = (cost_of(b) - conditional).detach() * logp + control(z) - conditional
+    loss.sum().backward()
+
+
+@right
 def reinforce_with_leave_one_out_as_a_rescaled_mean():
     d = normal()
     x = d.sample()

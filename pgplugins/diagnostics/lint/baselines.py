@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
-from pgplugins.diagnostics.lint.notes import Bits, Note, Parts
+from pgplugins.diagnostics.lint.notes import Atom, Bits, Note, Parts
 
 
 def contains_own(cost: Note | None, baseline: Note | None) -> bool:
@@ -22,9 +24,10 @@ def contains_own(cost: Note | None, baseline: Note | None) -> bool:
         own = baseline.parts.get(atom, 0.0)
         if atom in averages:
             weight, count = averages[atom]
-            if count > 1 and abs(own + weight / count) > 1e-6 * abs(share):
+            own += weight / count
+            if count > 1 and 1e-6 < abs(own / share) < 1 - 1e-6:
                 return True
-        elif own and _has_history(baseline.parts, atom.values | atom.heard):
+        elif abs(own) < abs(share) and own and _has_others(baseline.parts, atom):
             return True
     return False
 
@@ -49,27 +52,18 @@ def rescaled(weight: Note) -> bool:
     return False
 
 
-def learned_from_sample(weight: Note, draws: Bits, densities: Bits) -> list[Parts]:
-    """Return learned values of the sample that are subtracted from its cost.
+def subtract(cost: Note, baseline: Note, densities: Bits, out: Note) -> None:
+    """Remember what is learned and subtracted, and which draws it knows.
 
-    Only a single draw is judged: of several that were put together, a value may have
-    come before the one that it meets. Log-densities are costs.
+    A share of something is a penalty rather than a baseline, and so is a log-density.
     """
-    if draws & (draws - 1) or not weight.parts:
-        return []
-    moving = {
-        atom: share
-        for atom, share in expanded(weight.parts).items()
-        if atom.values & draws and share and not atom.values & densities
-    }
-    costs = [share for atom, share in moving.items() if not atom.params]
-    if not costs:
-        return []
-    return [
-        {atom: share}
-        for atom, share in moving.items()
-        if atom.params and all(share * cost < 0 for cost in costs)
-    ]
+    parts = list((baseline.parts or {}).items())
+    if len(parts) != 1 or parts[0][1] != 1.0:
+        return
+    (atom, _), *_ = parts
+    if atom.params & ~cost.params and not atom.values & densities:
+        out.learned = atom.params
+        out.knows = atom.values & cost.values
 
 
 def expanded(parts: Parts) -> Parts:
@@ -92,6 +86,15 @@ def _averages(parts: Parts) -> dict[object, tuple[float, int]]:
     return found
 
 
-def _has_history(parts: Parts, current: Bits) -> bool:
-    """Whether a combination also holds what does not come from the current draws."""
+def _has_others(parts: Parts, own: Atom) -> bool:
+    """Whether a combination also holds what comes from other draws."""
+    current = own.values | own.heard
     return any(not (atom.values | atom.heard) & current for atom in parts)
+
+
+def levels(parts: Parts) -> Iterator[tuple[Atom, float]]:
+    """Yield the atoms of a combination, and what they are averages and sums of."""
+    for atom, share in parts.items():
+        yield atom, share
+        for inner, weight in levels(atom.of or {}):
+            yield inner, share * atom.factor * weight

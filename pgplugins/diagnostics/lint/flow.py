@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from pgplugins.diagnostics.lint import kinds
-from pgplugins.diagnostics.lint.memory import Memory
 from pgplugins.diagnostics.lint.notes import LARGEST, Atom, Note, Parts
 
+_POLYNOMIAL = frozenset({"mul", "div", "pow", "square", "rpow"})
 Inputs = Sequence[tuple[Tensor, Note | None]]
 
 
 def flow(
-    memory: Memory,
     name: str,
     inputs: Inputs,
     args: tuple[Any, ...],
@@ -26,7 +25,7 @@ def flow(
     """Return the note of the result ``out`` of the operation ``name``."""
     notes = [note for _, note in inputs if note is not None]
     result = Note()
-    path = other = stepped = scores = ratios = 0
+    path = other = stepped = scores = ratios = noise = 0
     foreign = False
     for note in notes:
         result.values |= note.values
@@ -36,6 +35,7 @@ def flow(
         path |= note.path
         other |= note.other
         stepped |= note.stepped
+        noise |= note.noise
         scores |= note.scores
         ratios |= note.ratios
         foreign = foreign or note.foreign
@@ -51,8 +51,9 @@ def flow(
         torch.is_grad_enabled() or out.requires_grad
     ):
         result.stepped = stepped
-    if out.requires_grad and path | (result.direct & memory.noise):
-        noise = result.direct & memory.noise & ~path
+        result.noise = noise
+    if out.requires_grad and path | result.noise:
+        noise = result.noise & ~path
         result.path = path | noise
         result.other = other | noise
         result.foreign = foreign
@@ -78,6 +79,11 @@ def _note_scales(
     """Follow statistics of a batch, and whether values differ."""
     first, first_note = inputs[0]
     smaller = out.numel() < first.numel()
+    result.squashed = name == "tanh" or (
+        len(notes) == 1
+        and notes[0].squashed
+        and (kinds.is_linear(name) or name in _POLYNOMIAL)
+    )
     keeps = kinds.is_linear(name) or name in kinds.PRODUCTS or name in kinds.QUOTIENTS
     if name in kinds.STATISTICS and first_note is not None and smaller:
         result.scale = first_note.values | first_note.heard
@@ -87,6 +93,8 @@ def _note_scales(
         for note in notes:
             result.scaled |= note.scaled
             result.sees = result.sees or note.sees
+            result.learned |= note.learned
+            result.knows |= note.knows
     if name in kinds.QUOTIENTS and len(inputs) > 1 and inputs[1][1] is not None:
         result.scaled |= inputs[1][1].scale
     if name in kinds.REDUCTIONS and out.numel() == 1 and result.path and smaller:

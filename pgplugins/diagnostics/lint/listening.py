@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.distributions.transforms import TanhTransform
 
 from pgplugins.diagnostics.lint.findings import SATURATED_ACTION
 from pgplugins.diagnostics.lint.notes import Atom, Bits, Note
@@ -50,6 +51,7 @@ class Listening:
                 note.path = note.other = drawn.bit | natural.path
                 memory.mark(value, drawn)
                 self._follow(value, drawn.bit)
+            note.squashed = _is_squashed(law)
             note.parts = {Atom(value, note): 1.0}
             memory.remember(value, note)
 
@@ -117,3 +119,12 @@ class Listening:
             gradients[bit] = gradients.get(bit, False) or bool(gradient.any())
 
         value.register_hook(note_gradient)
+
+
+def _is_squashed(law: Any) -> bool:
+    """Whether a law is the image of another under tanh."""
+    while law is not None:
+        if isinstance((getattr(law, "transforms", None) or [None])[-1], TanhTransform):
+            return True
+        law = getattr(law, "base_dist", None)
+    return False

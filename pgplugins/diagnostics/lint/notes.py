@@ -81,6 +81,8 @@ class Note:
     """Log-densities that it holds linearly, attached."""
     ratios: Bits = 0
     """Log-densities that it holds otherwise, attached."""
+    noise: Bits = 0
+    """Draws by torch's own functions that nothing attached has met yet."""
     stepped: Bits = 0
     """Draws whose gradient was lost in a step, such as a rounding."""
     scale: Bits = 0
@@ -89,8 +91,14 @@ class Note:
     """Draws of a batch whose statistic it was divided by."""
     sees: bool = False
     """Whether a cost had an average subtracted that contains it."""
+    learned: Bits = 0
+    """Parameters of a value that was subtracted from a cost."""
+    knows: Bits = 0
+    """Draws that this value depends on."""
     varies: bool = False
     """Whether it is the sum or mean of values that differ."""
+    squashed: bool = False
+    """Whether it is a polynomial of the hyperbolic tangent of a draw."""
     clamped: bool = False
     """Whether a clamp has changed elements."""
     attached: bool = False

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pgplugins.diagnostics.lint import findings
-from pgplugins.diagnostics.lint.baselines import learned_from_sample, rescaled
+from pgplugins.diagnostics.lint.baselines import rescaled
 from pgplugins.diagnostics.lint.findings import Finding, Rule
 from pgplugins.diagnostics.lint.memory import Memory
-from pgplugins.diagnostics.lint.notes import Atom, Bits, Note, Parts
+from pgplugins.diagnostics.lint.notes import Atom, Bits, Note
 from pgplugins.diagnostics.lint.places import Place
 
 
@@ -26,8 +26,9 @@ class Suspicion:
     finding: Finding
     alone: Bits = 0
     """Draws that no other path of the loss may lead to."""
-    unless: tuple[Parts, ...] = ()
-    """Nor may the loss contain these values, attached."""
+    draws: Bits = 0
+    unless: Bits = 0
+    """No path to ``draws`` may lead through these parameters either."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def judge(
     _, ratio_held = memory.draws_of(density.ratios)
     if weight.note.path & ratio_held:
         return [Suspicion(findings.DOUBLE_COUNTING.at(place))]
-    return _judge_held(memory, density, factor, weight, place, held)
+    return _judge_held(density, factor, weight, place, held)
 
 
 def _judge_attached(
@@ -85,7 +86,6 @@ def _judge_attached(
 
 
 def _judge_held(
-    memory: Memory,
     density: Note,
     factor: Tensor,
     weight: Weight,
@@ -110,10 +110,11 @@ def _judge_held(
     elif weight.note.scaled & held:
         rules.append(findings.BATCH_SCALE)
     found += [Suspicion(rule.at(place)) for rule in rules]
-    learned = learned_from_sample(weight.note, known, memory.all_densities)
-    if learned:
+    single = held & (held - 1) == 0  # of several, it may have come before its own
+    if single and weight.note.knows & held:
         finding = findings.LEARNED_BASELINE.at(place)
-        found.append(Suspicion(finding, unless=tuple(learned)))
+        learned = weight.note.learned
+        found.append(Suspicion(finding, draws=held, unless=learned))
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgplugins.diagnostics.lint import findings
-from pgplugins.diagnostics.lint.baselines import expanded
+from pgplugins.diagnostics.lint.baselines import expanded, levels
 from pgplugins.diagnostics.lint.findings import LintReport
 from pgplugins.diagnostics.lint.memory import Memory
 from pgplugins.diagnostics.lint.notes import Atom, Bits, Note
@@ -97,7 +97,7 @@ class Roots:
                     self.report.add(mark.finding)
         if note is None:
             return
-        self._judge_twice(list(expanded(note.parts or {}).items()))
+        self._judge_twice(list(levels(note.parts or {})))
         _, held = self.memory.draws_of(note.scores | note.ratios)
         lost = note.stepped & ~(note.other | held | self.memory.noise)
         if lost:
@@ -147,12 +147,11 @@ def _holds(suspicion: Suspicion, root: Note | None) -> bool:
         return not suspicion.alone
     if root.other & suspicion.alone:
         return False
-    attached = [atom for atom in expanded(root.parts or {}) if atom.path]
     return not any(
-        atom.path & learned.values and atom.params & learned.params
-        for parts in suspicion.unless
-        for learned in parts
-        for atom in attached
+        atom.path & suspicion.draws
+        and atom.params & suspicion.unless
+        and atom.product is None
+        for atom, _ in levels(root.parts or {})
     )
 
 
@@ -160,7 +159,7 @@ def _counted_twice(term: Atom, share: float, loss: list[tuple[Atom, float]]) -> 
     """Whether a cost that weights a score term is also differentiated on its path."""
     assert term.product is not None
     draws, cost = term.product
-    for weighting, weight in expanded(cost).items():
+    for weighting, weight in (*cost.items(), *expanded(cost).items()):
         for atom, direct in loss:
             if not atom.path & draws or atom.product is not None:
                 continue

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from pgplugins.core.calls import is_metadata, is_validation
 from pgplugins.diagnostics.lint import kinds
-from pgplugins.diagnostics.lint.baselines import contains_own, subtracts_mean
+from pgplugins.diagnostics.lint.baselines import contains_own, subtract, subtracts_mean
 from pgplugins.diagnostics.lint.findings import SATURATED_ACTION
 from pgplugins.diagnostics.lint.flow import flow
 from pgplugins.diagnostics.lint.memory import Memory
@@ -71,7 +71,7 @@ class Watching(TorchFunctionMode):
             if out.requires_grad:
                 return  # a parameter's initial value
             drawn = memory.new_draw(None, 0)
-            note = Note(values=drawn.bit, direct=drawn.bit)
+            note = Note(values=drawn.bit, direct=drawn.bit, noise=drawn.bit)
             note.parts = {Atom(out, note): 1.0}
             memory.remember(out, note)
             return
@@ -89,7 +89,7 @@ class Watching(TorchFunctionMode):
                 self._from_python(outs[0])
             return
         for result in outs:
-            note = flow(memory, name, inputs, args, kwargs, result)
+            note = flow(name, inputs, args, kwargs, result)
             if name == "setitem" and not isinstance(args[-1], Tensor):
                 note.heard |= memory.heard
             if not self.inside:
@@ -126,20 +126,27 @@ class Watching(TorchFunctionMode):
         elif name in kinds.SUMS and len(inputs) == 2:
             pair = [found for _, found in inputs]
             note.sees = note.sees or contains_own(*pair) or contains_own(*pair[::-1])
+            if name == "sub" and pair[0] is not None and pair[1] is not None:
+                subtract(pair[0], pair[1], self.memory.all_densities, note)
         elif name in kinds.SUMS and len(inputs) == 1 and self.memory.heard:
             note.sees = note.sees or subtracts_mean(inputs[0][0], out)
         elif name in kinds.CLAMPS:
             first = inputs[0][0]
             note.clamped = bool((first.detach() != out.detach()).any())
-        elif name in ("atanh", "arctanh"):
-            first_note = inputs[0][1]
-            clamped = first_note is not None and first_note.clamped
-            if clamped or not bool(out.detach().isfinite().all()):
-                self.roots.report.add(SATURATED_ACTION.at(users_line()))
+        elif name in ("atanh", "arctanh", "log", "log1p"):
+            self._judge_inverse(name, inputs[0][1], out)
         if note.stepped:
             place = users_line() if name in kinds.STEPS or not note.path else None
             if place is not None:
                 self.roots.note_step(note.stepped, place)
+
+    def _judge_inverse(self, name: str, action: Note | None, out: Tensor) -> None:
+        """Look whether tanh is inverted by hand where nothing is left to invert."""
+        if action is None or not (action.squashed or name in ("atanh", "arctanh")):
+            return
+        clamped = action.clamped and name in ("atanh", "arctanh")
+        if clamped or not bool(out.detach().isfinite().all()):
+            self.roots.report.add(SATURATED_ACTION.at(users_line()))
 
     def _judge_product(
         self,
