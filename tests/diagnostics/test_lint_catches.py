@@ -375,6 +375,15 @@ def bound_and_its_score():
 
 
 @breaks("double-counting")
+def path_and_score_of_a_sample_by_hand():
+    mu = torch.zeros(5, requires_grad=True)
+    x = mu + torch.randn(5)
+    f = cost_of(x)
+    score = f.detach() * dist.Normal(mu, 1.0).log_prob(x.detach())
+    (f + score).mean().backward()  # here
+
+
+@breaks("double-counting")
 def magic_box_of_a_path():
     d = normal()
     x = d.rsample()

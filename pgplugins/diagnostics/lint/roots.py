@@ -113,7 +113,9 @@ class Roots:
         before = list(self._past)
         for terms, costs in ((loss, loss), (loss, before), (before, loss)):
             for atom, share in terms:
-                if atom.product is not None and _counted_twice(atom, share, costs):
+                if atom.product is None:
+                    continue
+                if _counted_twice(atom, share, costs, self.memory.noise):
                     self.report.add(findings.DOUBLE_COUNTING.at(users_line()))
         self._past.extend(part for part in loss if part[0].path or part[0].product)
 
@@ -155,17 +157,28 @@ def _holds(suspicion: Suspicion, root: Note | None) -> bool:
     )
 
 
-def _counted_twice(term: Atom, share: float, loss: list[tuple[Atom, float]]) -> bool:
+def _counted_twice(
+    term: Atom, share: float, loss: list[tuple[Atom, float]], noise: Bits
+) -> bool:
     """Whether a cost that weights a score term is also differentiated on its path."""
     assert term.product is not None
     draws, cost = term.product
-    for weighting, weight in (*cost.items(), *expanded(cost).items()):
-        for atom, direct in loss:
-            if not atom.path & draws or atom.product is not None:
-                continue
-            if share * weight * direct > 0 and _same(atom, weighting):
-                return True
-    return False
+    paths = [
+        (atom, direct)
+        for atom, direct in loss
+        if atom.path & draws and atom.product is None
+    ]
+
+    def on_a_path(weighting: Atom, weight: float) -> bool:
+        return any(
+            share * weight * direct > 0 and _same(atom, weighting)
+            for atom, direct in paths
+        )
+
+    if draws & noise:  # one call of torch.rand may serve several samples
+        moving = [part for part in cost.items() if part[0].values & draws]
+        return bool(moving) and all(on_a_path(*part) for part in moving)
+    return any(on_a_path(*part) for part in (*cost.items(), *expanded(cost).items()))
 
 
 def _same(one: Atom, other: Atom) -> bool:
