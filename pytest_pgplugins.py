@@ -1,5 +1,7 @@
 """Pytest plugin: ``pytest --pgplugins-estimator NAME`` runs the conformance kit.
 
+The fixture ``pgplugins_lint`` watches a test as ``pgplugins.lint`` does.
+
 No test file is needed: every check that applies to the estimator becomes a test. Files
 and folders that are named on the command line are collected as well.
 
@@ -10,10 +12,12 @@ before the option is used; that is why it lies beside the package and not in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+_WATCH = pytest.StashKey[Any]()
 _OPTION = "--pgplugins-estimator"
 
 
@@ -52,6 +56,34 @@ def pytest_collection_modifyitems(
     for name in config.getoption(_OPTION):
         collector = _Kit.from_parent(session, name=name)
         items.extend(collector.collect())
+
+
+@pytest.fixture
+def pgplugins_lint(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Fail a test that makes a mistake in a gradient estimator, as pg.lint finds them.
+
+    Its value is the report.
+    """
+    from pgplugins.diagnostics.lint.session import Watch
+
+    with ExitStack() as stack:
+        watch = Watch()
+        stack.callback(watch.end)
+        request.node.stash[_WATCH] = (stack, watch.report)
+        yield watch.report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Judge a test as soon as it has run, so that it fails and not its teardown."""
+    result = yield
+    watched = pyfuncitem.stash.get(_WATCH, None)
+    if watched is not None:
+        stack, report = watched
+        stack.close()
+        if report.findings:
+            pytest.fail(str(report), pytrace=False)
+    return result
 
 
 class _Kit(pytest.Collector):

@@ -13,6 +13,7 @@ from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.diagnostics.comparison import compare
 from pgplugins.diagnostics.explain import explain
 from pgplugins.diagnostics.explain_result import Explanation
+from pgplugins.diagnostics.lint.session import lint
 from pgplugins.diagnostics.result import Comparison
 from pgplugins.distribution import WrappedDistribution, wrap
 from pgplugins.errors import PgpluginsError, PgpluginsWarning
@@ -46,6 +47,7 @@ __all__ = [
     "explain",
     "families",
     "hookimpl",
+    "lint",
     "register",
     "surrogate",
     "testing",

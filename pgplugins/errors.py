@@ -62,3 +62,7 @@ class PluginWarning(PgpluginsWarning):
 
 class DiscontinuousCostWarning(PgpluginsWarning):
     """A cost turned out to jump where its path gradient was relied on."""
+
+
+class LintWarning(PgpluginsWarning):
+    """``pg.lint`` has found a mistake; the message says what to write instead."""

@@ -18,7 +18,6 @@ from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.elbo import ELBO
 from pgplugins.infer.joining import Particles, require_joinable
-from pgplugins.infer.run import Run
 from pgplugins.objectives.renyi import renyi_bound
 
 
@@ -108,24 +107,6 @@ class RenyiELBO(ELBO):
             )
         self.alpha = float(alpha)
         self.plate = plate
-
-    def runs(
-        self,
-        model: Callable[..., Any],
-        guide: Callable[..., Any],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Iterator[Run]:
-        """Refuse: the costs of the particles do not add up to the loss.
-
-        Raises:
-            InputError: Always.
-        """
-        raise InputError(
-            f"{type(self).__name__} joins its particles under a logarithm, so that its "
-            "gradient has no parts by site. Write pg.ELBO to have the same model and "
-            "guide explained."
-        )
 
     def _parts(
         self,

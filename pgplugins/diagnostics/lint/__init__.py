@@ -1,0 +1,1 @@
+"""``lint``: sees mistakes in gradient estimators while a program runs."""
