@@ -543,6 +543,20 @@ def log_variance_loss():
 
 
 @right
+def entropy_of_what_is_finite():
+    d = normal()
+    logp = d.log_prob(d.rsample())
+    (logp * torch.isfinite(logp).float()).mean().backward()
+
+
+@right
+def spread_of_the_log_density():
+    d = normal()
+    logp = d.log_prob(d.rsample())
+    (logp * logp).mean().backward()
+
+
+@right
 def black_box_variational_inference():
     q = normal()
     z = q.sample()

@@ -99,9 +99,7 @@ def _judge_held(
         return []
     found = []
     if weight.attached and (known or weight.value is None or not weight.value.is_leaf):
-        depends = weight.note.values & (density.scores | density.ratios)
-        if not (depends and density.foreign):
-            found.append(Suspicion(findings.ATTACHED_COST.at(place)))
+        found.append(Suspicion(findings.ATTACHED_COST.at(place)))
     if not density.scores:
         return found
     rules: list[Rule] = []
