@@ -60,7 +60,8 @@ def explain(
     contributes, and agree in expectation if the cost is continuous. So the gradient is
     the explicit part of all costs and, of every site, either its score or its pathwise
     part. Where they differ on the same draws (a paired t test, below one in a million)
-    the cost jumps, and the score part is right.
+    the cost jumps, and the score part is right; or its tails are so heavy that the
+    draws do not show its mean.
 
     In an ELBO the costs are ``log q - log p``; those of a site include its own log q,
     whose direct gradient has mean zero and is left out. Parts are gradients of the

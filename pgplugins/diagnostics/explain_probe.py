@@ -55,7 +55,7 @@ class Probe(Estimator):
         carried: See :class:`Cut`.
     """
 
-    name: ClassVar[str] = "probe"
+    name: ClassVar[str] = "explain"  # in refusals
     traits: ClassVar[Traits] = Traits(unbiased=True, own_score="drop")
 
     def __init__(self, *, scores: bool, moves: bool, carried: bool) -> None:

@@ -69,7 +69,8 @@ def about_site(site: SiteInUse) -> Iterator[str]:
         yield (
             f"the cost jumps: score and pathwise part differ by {abs(test.z):.1f} "
             "standard errors on the same draws, so the pathwise part misses what the "
-            "cost gains or loses at the jump. "
+            "cost gains or loses at the jump. (Or its tails are so heavy that these "
+            "draws do not show its mean: then more of them change both parts.) "
             + (
                 f'{name} needs a continuous cost: write "score_function" or "lax".'
                 if wrong

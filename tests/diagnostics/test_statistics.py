@@ -127,3 +127,22 @@ def test_estimates_without_spread_are_judged_by_rounding():
         assert (found.p < 1e-6) is biased
     same = bias_test(statistics_of(exact.expand(30, 2)), exact.double(), torch.zeros(2))
     assert (same.z, same.p) == (0.0, 1.0)
+
+
+def test_heavy_tails_leave_few_degrees_of_freedom():
+    """One run in a hundred a hundred times the others: its variance is that one."""
+    light, heavy = GradientStatistics(1), GradientStatistics(1)
+    generator = torch.Generator().manual_seed(0)
+    for i in range(200):
+        value = torch.randn(1, generator=generator, dtype=torch.float64)
+        light.add(value)
+        heavy.add(value * (100 if i % 100 == 50 else 1))
+    assert 120 < light.freedom <= 280  # 199, give or take what the kurtosis may vary
+    assert heavy.freedom < 6
+    exact = torch.full((1,), 6.0) * light.squared_error.sqrt()
+    zero = torch.zeros(1)
+    for heavy_tails in (False, True):
+        assert bias_test(light, exact, zero, heavy_tails=heavy_tails).p < 1e-6
+    shifted = heavy.mean + 6 * heavy.squared_error.sqrt()
+    assert bias_test(heavy, shifted, zero).p < 1e-6
+    assert bias_test(heavy, shifted, zero, heavy_tails=True).p > 1e-4
