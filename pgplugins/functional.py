@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
-from pgplugins.core.finite import require_finite
+from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
@@ -123,6 +123,7 @@ def record(
         EstimatorError: The estimator does not fit the distribution.
         ShapeError: The cost has another shape than :func:`expectation` says.
         NotFiniteError: A cost is nan or infinite.
+        ProgramError: The cost has written into its samples.
     """
     base = unmasked(unwrapped(dist))
     require_fit(estimator, base)
@@ -133,7 +134,9 @@ def record(
     draw.particle_dim = -1 - len(batch)
 
     samples = draw.value.flatten(0, 1)
+    version = version_of(samples)
     value = cost(samples)
+    require_unwritten(samples, version, "pg.expectation")
     kept = _check_cost(value, samples, batch)
     if not value.is_floating_point():
         value = value.to(torch.get_default_dtype())  # counts and comparisons are costs

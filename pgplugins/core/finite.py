@@ -1,11 +1,11 @@
-"""Values that must hold: costs are finite, gradient terms are zero."""
+"""Values that must hold: costs are finite, terms are zero, draws are kept."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from pgplugins.core.estimator import Estimator
-from pgplugins.errors import EstimatorError, NotFiniteError
+from pgplugins.errors import EstimatorError, NotFiniteError, ProgramError
 
 
 def require_finite(value: Tensor, what: str) -> None:
@@ -46,4 +46,38 @@ def require_zero(term: Tensor, estimator: Estimator) -> None:
             f"{type(estimator).__name__}.gradient_term returned a tensor whose value "
             "is not zero, which would change the estimate itself. Write "
             "draw.score_term(cost)[0], or subtract the term's own .detach()."
+        )
+
+
+def version_of(value: Tensor) -> int:
+    """Return how often a tensor's memory was written into, as far as torch counts."""
+    return 0 if value.is_inference() else value._version
+
+
+def require_unwritten(value: Tensor, version: int, where: str) -> None:
+    """Raise if a draw was written into: its density would be another value's.
+
+    Args:
+        value: What was drawn.
+        version: Its version when it was drawn.
+        where: The site, for the message.
+
+    Raises:
+        ProgramError: With the remedy.
+
+    Example:
+        >>> import torch
+        >>> x = torch.zeros(2)
+        >>> before = version_of(x)
+        >>> x += 1
+        >>> require_unwritten(x, before, "site 'x'")
+        Traceback (most recent call last):
+            ...
+        pgplugins.errors.ProgramError: The draw of site 'x' was written into...
+    """
+    if version_of(value) != version:
+        raise ProgramError(
+            f"The draw of {where} was written into (x += ..., x[...] = ..., a function "
+            "whose name ends in _), so that its density would be that of another "
+            "value. Write x = x + ..., or work on x.clone()."
         )

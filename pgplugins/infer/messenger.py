@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.finite import require_unwritten, version_of
 from pgplugins.core.fit import check_draw, fits_for_good, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.parts import describe, element
@@ -75,6 +76,7 @@ class Draws(Recording):
         self.joint = False
         self._misfits: list[str] = []
         self._drawn: dict[str, tuple[Tensor, Any]] = {}
+        self._versions: dict[str, tuple[Tensor, int]] = {}
         self._many_rows = 0
 
     def _pyro_post_sample(self, msg: Any) -> None:
@@ -161,6 +163,7 @@ class Draws(Recording):
             if path.off_support:
                 self.off_support.add(name)
             self.paths[name] = value
+            self._versions[name] = value, version_of(value)
             msg["value"] = value
             self._drawn[name] = value, msg["cond_indep_stack"]
             return
@@ -184,6 +187,7 @@ class Draws(Recording):
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
         if draw.value.requires_grad:
             self.paths[name] = draw.value
+        self._versions[name] = draw.value, version_of(draw.value)
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
         value = (
@@ -248,7 +252,8 @@ class Draws(Recording):
 
         Raises:
             EstimatorError: Listing the sites that their estimators do not fit.
-            ProgramError: A name in ``estimators`` belongs to no site.
+            ProgramError: A name in ``estimators`` belongs to no site, or the program
+                has written into a draw.
         """
         if self._misfits:
             raise EstimatorError(
@@ -256,6 +261,8 @@ class Draws(Recording):
                 + "; ".join(self._misfits)
                 + ". Choose per site: estimators={...} or infer={'estimator': ...}."
             )
+        for name, (value, version) in self._versions.items():
+            require_unwritten(value, version, f"site {name!r}")
         if not self.dependencies.branches:
             # A program that branches on its draws may meet the site in another run.
             self.rules.require_matched(self.random)
