@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "compare": LazyCommand(
         "pgplugins.diagnostics.command",
         "compare",
-        "Compare gradient estimators on a variational and on a control objective.",
+        "Compare gradient estimators on an objective, or on two that are built in.",
     ),
     "explain": LazyCommand(
         "pgplugins.diagnostics.explain_command",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
 
@@ -39,6 +39,9 @@ MISFIT = (EstimatorError, FlatCostError)
 """Errors by which an estimator says that the objective is not for it."""
 
 
+RUNS: Final = 1000
+
+
 def compare(
     objective: Any,
     estimators: Sequence[EstimatorLike] | Mapping[str, EstimatorLike] | None = None,
@@ -48,7 +51,7 @@ def compare(
     num_particles: int | None = None,
     elbo: ELBO | None = None,
     reference: Exact | None = None,
-    num_runs: int = 1000,
+    num_runs: int = RUNS,
     num_warmup: int = 100,
     seed: int | None = None,
     name: str | None = None,

@@ -15,6 +15,7 @@ from pgplugins.diagnostics.statistics import Interval
 if TYPE_CHECKING:
     from pgplugins.diagnostics.result import Comparison, Row
 
+HEADINGS = ("estimator", "bias z", "variance", "time", "efficiency", "")
 LEGEND = (
     "How to read this: bias z is the worst coordinate's deviation from the reference, "
     "in standard errors; what chance cannot explain is marked. Variance is the noise "
@@ -53,21 +54,24 @@ class ComparisonTable:
             box=box,
             pad_edge=box is not None,
         )
-        table.add_column("estimator")
-        for heading in ("bias z", "variance", "time", "efficiency"):
-            table.add_column(heading, justify="right")
-        table.add_column("")
+        for heading in HEADINGS:
+            outer = heading in (HEADINGS[0], HEADINGS[-1])
+            table.add_column(heading, justify="left" if outer else "right")
         for row in comparison.rows:
-            table.add_row(
-                row.estimator,
-                f"{row.bias_z:+.1f}",
-                f"{row.variance:.3g} {_margin(row.variance, row.variance_interval)}",
-                f"{1e3 * row.seconds:.3g} ms "
-                f"{_margin(row.seconds, row.seconds_interval)}",
-                f"{row.efficiency:.3g}",
-                _remark(row, comparison.best),
-            )
+            table.add_row(*cells(row, comparison.best))
         return table
+
+
+def cells(row: Row, best: str | None) -> tuple[str, ...]:
+    """What stands under each of ``HEADINGS``."""
+    return (
+        row.estimator,
+        f"{row.bias_z:+.1f}",
+        f"{row.variance:.3g} {_margin(row.variance, row.variance_interval)}",
+        f"{1e3 * row.seconds:.3g} ms {_margin(row.seconds, row.seconds_interval)}",
+        f"{row.efficiency:.3g}",
+        _remark(row, best),
+    )
 
 
 def verdict(comparison: Comparison) -> str:
