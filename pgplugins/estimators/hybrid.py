@@ -217,7 +217,11 @@ def _as_counted(
 def _explained(parts: Sequence[Tensor], beta: Tensor) -> Tensor:
     """Return what scores and differences explain of the paths, shape of a part."""
     score, difference, path = parts
-    beta = beta.to(path)
+    # A cost may have another precision than the parameters.
+    columns = torch.cat([score, difference], -1)
+    beta = beta.to(columns)
     if len(beta) == 1:
-        return torch.cat([score, difference], -1) @ beta[0]
-    return score * beta[:, 0, 0] + difference * beta[:, 1, 0]
+        explained = columns @ beta[0]
+    else:
+        explained = score * beta[:, 0, 0] + difference * beta[:, 1, 0]
+    return explained.to(path)
