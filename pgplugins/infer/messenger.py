@@ -27,6 +27,7 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
+    refuse_joined_particles,
     refuse_pyro_baseline,
     refuse_unknown,
     require_kept,
@@ -240,6 +241,9 @@ class Draws(Recording):
             msg["scale"],
             msg["mask"],
         )
+        if self.particle_dim is not None:
+            paths = self.paths.values()
+            refuse_joined_particles(msg["name"], msg["value"], self.particle_dim, paths)
         sources |= self.dependencies.upstream_now()
         self.costs.append(CostTerm(msg["name"], value, plates, sources))
 
