@@ -15,7 +15,7 @@ from pgplugins.core.finite import require_finite
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
-from pgplugins.core.numbers import positive_integer
+from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
 from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import EstimatorError, InputError, InputTypeError, ShapeError
@@ -135,8 +135,7 @@ def record(
     samples = draw.value.flatten(0, 1)
     value = cost(samples)
     kept = _check_cost(value, samples, batch)
-    if not value.is_floating_point():
-        value = value.to(torch.get_default_dtype())  # counts and comparisons are costs
+    value = real_cost(value, "The cost")
     require_finite(value, "The cost")
     ones = (1,) * (len(batch) - len(kept))
     value = value.reshape(draw.rows, num_samples, *ones, *kept)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, fold
-from pgplugins.errors import ProgramError
+from pgplugins.errors import InputTypeError, ProgramError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.messenger import NestingUnknown
@@ -80,10 +80,16 @@ class ExpectedCost(ProgramObjective):
             A scalar; ``backward()`` estimates its gradient.
 
         Raises:
+            InputTypeError: The program is not callable.
             ProgramError: The program has no cost, or observes a value.
             NotFiniteError: A cost is nan or infinite (with validation on).
             FlatCostError: All sites are pathwise and the costs vary without a gradient.
         """
+        if not callable(program):
+            raise InputTypeError(
+                "pg.ExpectedCost()(program) takes a Pyro program, a function that "
+                f"states its costs with pg.cost; found a {type(program).__name__}."
+            )
         total: Tensor | None = None
         for part in self._each(program, args, kwargs):
             loss = self._loss(part)

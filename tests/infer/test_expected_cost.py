@@ -221,7 +221,13 @@ def joined():
     pg.cost("joint", b.prod(-1, keepdim=True))
 
 
+def imaginary():
+    pg.cost("c", pyro.sample("x", dist.Normal(0.0, 1.0)) * 1j)
+
+
 REFUSED = {
+    "no program": (lambda: run(None), ["program", "NoneType"]),
+    "complex": (lambda: run(imaginary), ["'c'", "complex", ".real"]),
     "outside a program": (
         lambda: pg.cost("r", torch.tensor(1.0)),
         ["'r'", "cost", "outside"],
