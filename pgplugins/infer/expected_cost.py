@@ -83,7 +83,8 @@ class ExpectedCost(ProgramObjective):
             InputTypeError: The program is not callable.
             ProgramError: The program has no cost, or observes a value.
             NotFiniteError: A cost is nan or infinite (with validation on).
-            FlatCostError: All sites are pathwise and the costs vary without a gradient.
+            FlatCostError: All sites rely on the path, and the costs of particles side
+                by side vary without a gradient.
         """
         if not callable(program):
             raise InputTypeError(
@@ -156,8 +157,11 @@ class ExpectedCost(ProgramObjective):
         """Return a part's share of the mean cost."""
         run, paths, particle_dim = part
         total = total_cost(fold(run.sites, run.costs)) / self.num_particles
-        if paths and not run.sites and particle_dim is not None:
-            _guard(paths, run.costs, particle_dim, total)
+        # A site that is held needs no gradient of the cost, and may be what varies.
+        relying = all(s.name in paths and s.row_dim is None for s in run.sites)
+        if paths and relying and particle_dim is not None:
+            names = {s.name: s.estimator.name for s in run.sites}
+            _guard(paths, names, run.costs, particle_dim, total)
         if is_validation_enabled():
             check_costs(total, run.costs)
         self._register_networks()
@@ -182,6 +186,7 @@ class _Part(NamedTuple):
 
 def _guard(
     paths: dict[str, Tensor],
+    names: dict[str, str],
     costs: list[CostTerm],
     particle_dim: int,
     loss: Tensor,
@@ -194,9 +199,8 @@ def _guard(
         per_particle = part if per_particle is None else per_particle + part
     assert per_particle is not None
     sites = ", ".join(map(repr, paths))
-    guard_flat_cost(
-        list(paths.values()), per_particle, f"site {sites}", "reparameterized", loss
-    )
+    used = ", ".join(sorted({names.get(site, "reparameterized") for site in paths}))
+    guard_flat_cost(list(paths.values()), per_particle, f"site {sites}", used, loss)
 
 
 class _NoObservations(Messenger):

@@ -183,8 +183,6 @@ class Draws(Recording):
         if draw.off_support:
             self.off_support.add(name)
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
-        if draw.value.requires_grad:
-            self.paths[name] = draw.value
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
         value = (
@@ -192,6 +190,8 @@ class Draws(Recording):
             if row_dim is None
             else in_program(site, draw.value, len(draw.dist.event_shape))
         )
+        if value.requires_grad:
+            self.paths[name] = value
         msg["value"] = self.dependencies.mark(value, bit | upstream)
         self._drawn[name] = msg["value"], msg["cond_indep_stack"]
 

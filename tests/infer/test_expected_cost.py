@@ -241,6 +241,10 @@ REFUSED = {
     "factor": (lambda: run(factoring), ["'f'", "observed", "pg.cost"]),
     "nan": (lambda: run(nan), ["'broken'", "nan"]),
     "flat": (lambda: run(flat, num_particles=64).backward(), ["'x'", "score_function"]),
+    "flat under hybrid": (
+        lambda: run(flat, num_particles=64, estimators="hybrid").backward(),
+        ["'x'", '"hybrid"', "score_function"],
+    ),
     "wrong plate": (lambda: run(misplaced), ["'c'", "(4,)", "(3,)"]),
     "joint cost of an enumerated plate": (
         lambda: run(joined, estimators="enumerate"),
