@@ -15,7 +15,7 @@ from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
-from pgplugins.core.numbers import positive_integer
+from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
 from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import EstimatorError, InputError, InputTypeError, ShapeError
@@ -138,8 +138,7 @@ def record(
     value = cost(samples)
     require_unwritten(samples, version, "pg.expectation")
     kept = _check_cost(value, samples, batch)
-    if not value.is_floating_point():
-        value = value.to(torch.get_default_dtype())  # counts and comparisons are costs
+    value = real_cost(value, "The cost")
     require_finite(value, "The cost")
     ones = (1,) * (len(batch) - len(kept))
     value = value.reshape(draw.rows, num_samples, *ones, *kept)

@@ -52,7 +52,8 @@ def test_a_hooks_docstring_names_its_arguments_and_its_result(name):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_an_estimator_has_its_entry(name):
     page = (DOCS / "estimators.md").read_text()
-    entry = rf"^## `{name}`\n(?:(?!^## )(?:.|\n))*^```{{estimator}} {name}\n"
+    # The fence is closed: an open one swallows the estimator that comes next.
+    entry = rf"^## `{name}`\n(?:(?!^## )(?:.|\n))*^```{{estimator}} {name}\n```\n"
     assert re.search(entry, page, re.MULTILINE)
 
 

@@ -1,5 +1,7 @@
 """``pg.expectation``: shapes, defaults, learning, and every refusal in words."""
 
+import math
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -173,6 +175,14 @@ def bernoulli():
 
 E = pg.expectation
 REFUSED = {
+    "a complex cost": (
+        lambda: E(lambda x: x.to(torch.complex64), normal()),
+        ["complex64", ".real"],
+    ),
+    "a baseline of nan": (
+        lambda: pg.estimator("score_function", baseline=torch.tensor([1.0, math.nan])),
+        ["baseline", "nan", "1 of 2"],
+    ),
     "unknown estimator": (
         lambda: E(square, normal(), estimator="score_functoin"),
         ["score_functoin", "score_function"],

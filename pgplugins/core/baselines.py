@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pgplugins.core.draw import Draw
+from pgplugins.core.finite import require_finite
 from pgplugins.core.numbers import within
 from pgplugins.core.parameters import parameters_of
 from pgplugins.errors import EstimatorError, ShapeError
@@ -109,8 +110,13 @@ class Given(Baseline):
     value: Tensor
 
     def __init__(self, value: Tensor) -> None:
-        """Keep the guesses."""
+        """Keep the guesses.
+
+        Raises:
+            NotFiniteError: One is nan or infinite.
+        """
         super().__init__()
+        require_finite(value, "The baseline")
         self.register_buffer("value", value.detach(), persistent=False)
 
     def guess(self, draw: Draw, cost: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ def guard_flat_cost(
         "gradient of zero. Does the cost compare, round, or call .item() or .detach()? "
         'Write estimator="score_function", which needs no gradient of the cost.'
     )
-    if not _reaches(cost, attached):
+    if not reaches(cost, attached):
         raise FlatCostError(message)
     left = len(attached)
     moved = counts = False
@@ -76,7 +76,7 @@ def guard_flat_cost(
         value.register_hook(refuse_zeros)
 
 
-def _reaches(cost: Tensor, values: Sequence[Tensor]) -> bool:
+def reaches(cost: Tensor, values: Iterable[Tensor]) -> bool:
     """Whether ``backward`` from ``cost`` would reach any of the values."""
     goals = {v.grad_fn for v in values if v.grad_fn is not None}
     seen: set[object] = set()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pgplugins.errors import InputError
+import torch
+from torch import Tensor
+
+from pgplugins.errors import InputError, InputTypeError
 
 
 def positive_integer(value: object, name: str) -> None:
@@ -21,6 +24,43 @@ def positive_integer(value: object, name: str) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{name}={value!r}: write a positive integer.")
+
+
+def random_seed(value: object) -> None:
+    """Raise unless ``value`` can seed the random generators.
+
+    Raises:
+        InputError: It is no integer from 0 to 2^32 - 1, NumPy's largest seed.
+
+    Example:
+        >>> random_seed("a")
+        Traceback (most recent call last):
+            ...
+        pgplugins.errors.InputError: seed='a': write an integer from 0 to 2^32 - 1.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 0 <= value < 2**32:  # type: ignore[operator]
+        raise InputError(f"seed={value!r}: write an integer from 0 to 2^32 - 1.")
+
+
+def real_cost(value: Tensor, what: str) -> Tensor:
+    """Return a cost in floating point: counts and comparisons are costs.
+
+    Raises:
+        InputTypeError: It is complex, and the imaginary part would be lost.
+
+    Example:
+        >>> real_cost(torch.tensor([True, False]), "The cost")
+        tensor([1., 0.])
+    """
+    if value.is_complex():
+        raise InputTypeError(
+            f"{what} is complex ({value.dtype}), and only a real number can be "
+            "minimised. Write its .real or .abs()."
+        )
+    if value.is_floating_point():
+        return value
+    return value.to(torch.get_default_dtype())
 
 
 def plate_nesting(value: object) -> None:

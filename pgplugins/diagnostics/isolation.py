@@ -9,6 +9,8 @@ import pyro
 import torch
 from pyro.util import get_rng_state, set_rng_state
 
+from pgplugins.core.numbers import random_seed
+
 
 @contextmanager
 def tidy_store() -> Iterator[None]:
@@ -26,10 +28,15 @@ def tidy_store() -> Iterator[None]:
 
 @contextmanager
 def random_stream(seed: int | None) -> Iterator[None]:
-    """Draw from a stream of our own if there is a seed, else from the caller's."""
+    """Draw from a stream of our own if there is a seed, else from the caller's.
+
+    Raises:
+        InputError: ``seed`` is no seed.
+    """
     if seed is None:
         yield
         return
+    random_seed(seed)
     state = get_rng_state()
     with torch.random.fork_rng():
         pyro.set_rng_seed(seed)

@@ -24,6 +24,8 @@ def cost(name: str, value: Tensor) -> None:
     Raises:
         ProgramError: No objective is running.
         InputTypeError: The name is not a string, or the value not a tensor.
+        ShapeError: The value has batch dimensions that are no plates, or joins the
+            draws of particles that run side by side.
 
     Example:
         >>> import torch, pyro, pyro.distributions as dist

@@ -30,8 +30,9 @@ class ELBO(ProgramObjective, PyroELBO):
 
     Works with :class:`pyro.infer.SVI`, and ``elbo(model, guide)`` is a
     :class:`torch.nn.Module` whose call returns the differentiable loss, as with every
-    Pyro ELBO. With default estimators its gradients equal ``Trace_ELBO``'s, less the
-    costs that are not downstream of a score site.
+    Pyro ELBO. With default estimators its gradients equal ``Trace_ELBO``'s in the mean:
+    a score site sees no costs but those downstream of it, and has a leave-one-out
+    baseline where particles are vectorized.
 
     Args:
         estimators: A name or an instance for all sites; a mapping from site names, name

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, fold
-from pgplugins.errors import ProgramError
+from pgplugins.errors import InputTypeError, ProgramError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.messenger import NestingUnknown
@@ -80,10 +80,17 @@ class ExpectedCost(ProgramObjective):
             A scalar; ``backward()`` estimates its gradient.
 
         Raises:
+            InputTypeError: The program is not callable.
             ProgramError: The program has no cost, or observes a value.
             NotFiniteError: A cost is nan or infinite (with validation on).
-            FlatCostError: All sites are pathwise and the costs vary without a gradient.
+            FlatCostError: All sites rely on the path, and the costs of particles side
+                by side vary without a gradient.
         """
+        if not callable(program):
+            raise InputTypeError(
+                "pg.ExpectedCost()(program) takes a Pyro program, a function that "
+                f"states its costs with pg.cost; found a {type(program).__name__}."
+            )
         total: Tensor | None = None
         for part in self._each(program, args, kwargs):
             loss = self._loss(part)
@@ -150,8 +157,11 @@ class ExpectedCost(ProgramObjective):
         """Return a part's share of the mean cost."""
         run, paths, particle_dim = part
         total = total_cost(fold(run.sites, run.costs)) / self.num_particles
-        if paths and not run.sites and particle_dim is not None:
-            _guard(paths, run.costs, particle_dim, total)
+        # A site that is held needs no gradient of the cost, and may be what varies.
+        relying = all(s.name in paths and s.row_dim is None for s in run.sites)
+        if paths and relying and particle_dim is not None:
+            names = {s.name: s.estimator.name for s in run.sites}
+            _guard(paths, names, run.costs, particle_dim, total)
         if is_validation_enabled():
             check_costs(total, run.costs)
         self._register_networks()
@@ -176,6 +186,7 @@ class _Part(NamedTuple):
 
 def _guard(
     paths: dict[str, Tensor],
+    names: dict[str, str],
     costs: list[CostTerm],
     particle_dim: int,
     loss: Tensor,
@@ -188,9 +199,8 @@ def _guard(
         per_particle = part if per_particle is None else per_particle + part
     assert per_particle is not None
     sites = ", ".join(map(repr, paths))
-    guard_flat_cost(
-        list(paths.values()), per_particle, f"site {sites}", "reparameterized", loss
-    )
+    used = ", ".join(sorted({names.get(site, "reparameterized") for site in paths}))
+    guard_flat_cost(list(paths.values()), per_particle, f"site {sites}", used, loss)
 
 
 class _NoObservations(Messenger):

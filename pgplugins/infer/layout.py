@@ -10,6 +10,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from pgplugins.core.fold import Plate, Site
+from pgplugins.core.numbers import real_cost
 from pgplugins.errors import ShapeError
 
 _NO_PLATES: frozenset[Plate] = frozenset()
@@ -52,9 +53,7 @@ def weighed_cost(
     Raises:
         ShapeError: The cost has batch dimensions that are no plates.
     """
-    value: Tensor = msg["value"]
-    if not value.is_floating_point():
-        value = value.to(torch.get_default_dtype())  # counts and comparisons are costs
+    value = real_cost(msg["value"], f"pg.cost({msg['name']!r}, ...)")
     shape = plate_shape(plates)
     declared = {plate.dim for plate in plates}
     stray = any(

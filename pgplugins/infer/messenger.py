@@ -28,6 +28,7 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
+    refuse_joined_particles,
     refuse_pyro_baseline,
     refuse_unknown,
     require_kept,
@@ -185,8 +186,6 @@ class Draws(Recording):
         if draw.off_support:
             self.off_support.add(name)
         bit = self.dependencies.source(name, many_rows=row_dim is not None)
-        if draw.value.requires_grad:
-            self.paths[name] = draw.value
         self._versions[name] = draw.value, version_of(draw.value)
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
@@ -195,6 +194,8 @@ class Draws(Recording):
             if row_dim is None
             else in_program(site, draw.value, len(draw.dist.event_shape))
         )
+        if value.requires_grad:
+            self.paths[name] = value
         msg["value"] = self.dependencies.mark(value, bit | upstream)
         self._drawn[name] = msg["value"], msg["cond_indep_stack"]
 
@@ -244,6 +245,9 @@ class Draws(Recording):
             msg["scale"],
             msg["mask"],
         )
+        if self.particle_dim is not None:
+            paths = self.paths.values()
+            refuse_joined_particles(msg["name"], msg["value"], self.particle_dim, paths)
         sources |= self.dependencies.upstream_now()
         self.costs.append(CostTerm(msg["name"], value, plates, sources))
 

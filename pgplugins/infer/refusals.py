@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from pgplugins.errors import EstimatorError, ProgramError
+from pgplugins.core.flatness import reaches
+from pgplugins.core.provenance import sources_of_value
+from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 
 
 def require_kept(msg: Mapping[str, Any], value: Tensor, stack: Any) -> None:
@@ -45,4 +47,24 @@ def refuse_pyro_baseline(name: str, infer: Mapping[str, Any]) -> None:
             'infer={"baseline": ...}. Write infer={"estimator": '
             'pg.estimator("score_function", baseline="moving_average")}, or '
             '"leave_one_out", "neural", a module or a tensor.'
+        )
+
+
+def refuse_joined_particles(
+    name: str, value: Tensor, particle_dim: int, paths: Iterable[Tensor]
+) -> None:
+    """Raise for a cost that joins the draws of all particles into one number.
+
+    It would count once for every particle, and a baseline across particles would take
+    all of it away.
+    """
+    if value.dim() >= -particle_dim and value.shape[particle_dim] != 1:
+        return
+    if sources_of_value(value) or reaches(value, paths):
+        raise ShapeError(
+            f"pg.cost({name!r}, ...) has shape {tuple(value.shape)} and depends on "
+            "draws, but it has no entry for each particle: particles run side by side, "
+            f"along dimension {particle_dim}. Sum over the cost's own dimensions only, "
+            "such as .sum(-1) (with keepdim=True over a plate), or write "
+            "vectorize_particles=False."
         )

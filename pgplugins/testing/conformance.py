@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.numbers import random_seed
 from pgplugins.errors import InputTypeError
 from pgplugins.plugins import estimator as make_estimator
 from pgplugins.plugins.suggestion import did_you_mean
@@ -41,6 +42,7 @@ def check_estimator(
         What was found, check by check.
 
     Raises:
+        InputError: ``seed`` is no seed.
         AssertionError: A check failed; the first line names it. The checks after the
             first failure do not run.
 
@@ -83,6 +85,7 @@ def run_checks(
 def _results(
     subject: Subject, seed: int, expected: Mapping[str, str]
 ) -> Iterator[Result]:
+    random_seed(seed)
     found = checks_for(subject)
     for name in expected:
         if name not in {check.name for check in found}:

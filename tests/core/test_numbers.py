@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+from torch.distributions import Normal
 
 import pgplugins as pg
 from pgplugins.core.numbers import flag, plate_nesting, positive_integer, within
@@ -56,3 +58,16 @@ def test_flags_and_counts() -> None:
     for bad in (True, 0, 2.0):
         with pytest.raises(pg.PgpluginsError, match="n="):
             positive_integer(bad, "n")
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5, True, 2**32])
+def test_a_seed_is_refused_where_it_comes_in(seed: object) -> None:
+    mu = torch.tensor(0.5, requires_grad=True)
+    objective = (lambda x: x**2, lambda: Normal(mu, 1.0))
+    for measure in (
+        lambda: pg.compare(objective, ["hybrid"], params={"mu": mu}, seed=seed),
+        lambda: pg.explain(objective, params={"mu": mu}, seed=seed),
+        lambda: pg.testing.check_estimator("enumerate", seed=seed),
+    ):
+        with pytest.raises(pg.PgpluginsError, match="seed="):
+            measure()

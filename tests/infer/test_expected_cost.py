@@ -221,7 +221,13 @@ def joined():
     pg.cost("joint", b.prod(-1, keepdim=True))
 
 
+def imaginary():
+    pg.cost("c", pyro.sample("x", dist.Normal(0.0, 1.0)) * 1j)
+
+
 REFUSED = {
+    "no program": (lambda: run(None), ["program", "NoneType"]),
+    "complex": (lambda: run(imaginary), ["'c'", "complex", ".real"]),
     "outside a program": (
         lambda: pg.cost("r", torch.tensor(1.0)),
         ["'r'", "cost", "outside"],
@@ -235,6 +241,10 @@ REFUSED = {
     "factor": (lambda: run(factoring), ["'f'", "observed", "pg.cost"]),
     "nan": (lambda: run(nan), ["'broken'", "nan"]),
     "flat": (lambda: run(flat, num_particles=64).backward(), ["'x'", "score_function"]),
+    "flat under hybrid": (
+        lambda: run(flat, num_particles=64, estimators="hybrid").backward(),
+        ["'x'", '"hybrid"', "score_function"],
+    ),
     "wrong plate": (lambda: run(misplaced), ["'c'", "(4,)", "(3,)"]),
     "joint cost of an enumerated plate": (
         lambda: run(joined, estimators="enumerate"),
@@ -258,6 +268,28 @@ def test_refused_in_words(name):
     with pytest.raises(pg.PgpluginsError) as caught:
         call()
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("over", ["event", "plate"])
+@pytest.mark.parametrize("name", [*ALL, "lax"])
+def test_a_sum_over_side_by_side_particles_is_refused(name, over):
+    # Every particle would count the costs of all, and a baseline across particles,
+    # which then agree, would leave the score function a gradient of zero.
+    mu = parameter([1.0, 2.0, 3.0])
+
+    def program():
+        if over == "event":
+            x = pyro.sample("x", dist.Normal(mu, 1.0).to_event(1))
+        else:
+            with pyro.plate("N", 3):
+                x = pyro.sample("x", dist.Normal(mu, 1.0))
+        pg.cost("penalty", mu.sum())  # no draw in it, so nothing is joined
+        pg.cost("square", (x**2).sum())
+
+    with pytest.raises(pg.PgpluginsError, match=r"'square'.*particle"):
+        pg.ExpectedCost(estimators=name, num_particles=4)(program)
+    pg.ExpectedCost(estimators=name)(program).backward()
+    assert mu.grad.isfinite().all()
 
 
 def test_batch_dimensions_without_a_plate_are_refused():
