@@ -131,11 +131,17 @@ class RenyiELBO(ELBO):
         bound = renyi_bound(costs, self.alpha)
         loss = (particles.scale * bound.loss).sum()
         if corrected:
-            for index, run in enumerate(runs):
-                there = index if particle_dim is None else slice(None)
-                credit = particles.credit(bound, there)
+            credits = [
+                particles.credit(bound, index if particle_dim is None else slice(None))
+                for index in range(len(runs))
+            ]
+            for run, credit in zip(runs, credits, strict=True):
                 for term in _terms(run.sites, credit, first_order=first_order):
                     loss = loss + term.sum()
+            # The signal has seen all particles: none may learn before all are told.
+            for run, credit in zip(runs, credits, strict=True):
+                for site in reversed(run.sites):
+                    site.estimator.update(site.draw, _signal(site, credit))
             self._register_networks()
         yield loss
 
@@ -195,11 +201,12 @@ def _terms(
     for site in reversed(sites):
         estimator, draw = site.estimator, site.draw
         draw.first_order, draw.credit = first_order, credit
-        shape = (1, *draw.dist.batch_shape)
-        signal = credit.signal.expand(shape)
-        term = estimator.gradient_term(draw, signal)
-        estimator.update(draw, signal)
+        term = estimator.gradient_term(draw, _signal(site, credit))
         if term is not None:
             if is_validation_enabled():
                 require_zero(term, estimator)
             yield term
+
+
+def _signal(site: Site, credit: Credit) -> Tensor:
+    return credit.signal.expand((1, *site.draw.dist.batch_shape))

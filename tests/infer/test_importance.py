@@ -176,6 +176,23 @@ def test_every_baseline_is_exact(baseline):
     torch.testing.assert_close(mean, want)
 
 
+def test_no_baseline_has_seen_the_other_particles_share_of_the_bound():
+    """One after another, they are all told of the same bound."""
+    pair = start(one_coin)
+    want, _ = exact_bound(pair, 2, 0.0)
+
+    class Fresh:
+        """Nothing is learnt from one path for another."""
+
+        def loss_and_grads(self, *pair):
+            last = pg.core.baselines.MovingAverage(decay=0.0)
+            estimator = pg.estimator("score_function", baseline=last)
+            objective = pg.IWELBO(2, **ONE_BY_ONE, estimators=estimator)
+            return objective.loss_and_grads(*pair)
+
+    torch.testing.assert_close(moments(Fresh(), *pair).mean, want)
+
+
 def test_the_default_baseline_is_vimcos():
     pair = start(one_coin)
 
