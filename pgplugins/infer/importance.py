@@ -32,8 +32,9 @@ class RenyiELBO(ELBO):
 
     With ``"score_function"`` and its default baseline this is VIMCO (Mnih and Rezende
     2016), with ``"doubly_reparameterized"`` it is DReG (Tucker et al. 2019); sites of
-    either kind may be mixed. Estimators with several rows are refused: their rows are
-    not particles that the bound could join.
+    either kind may be mixed, but what depends on a site of the latter kind has to be
+    ``"reparameterized"``. Estimators with several rows are refused: their rows are not
+    particles that the bound could join.
 
     A particle is a draw of the whole model, so that there is one weight per particle
     whatever the plates. With ``plate="data"`` there is a bound for every element of
@@ -136,7 +137,8 @@ class RenyiELBO(ELBO):
                 for index in range(len(runs))
             ]
             for run, credit in zip(runs, credits, strict=True):
-                for term in _terms(run.sites, credit, first_order=first_order):
+                terms = _terms(run.sites, particles, credit, first_order=first_order)
+                for term in terms:
                     loss = loss + term.sum()
             # The signal has seen all particles: none may learn before all are told.
             for run, credit in zip(runs, credits, strict=True):
@@ -195,12 +197,13 @@ class IWELBO(RenyiELBO):
 
 
 def _terms(
-    sites: Sequence[Site], credit: Credit, *, first_order: bool
+    sites: Sequence[Site], particles: Particles, credit: Credit, *, first_order: bool
 ) -> Iterator[Tensor]:
     """Correct the gradient at every site; its cost is the loss that all share."""
     for site in reversed(sites):
         estimator, draw = site.estimator, site.draw
-        draw.first_order, draw.credit = first_order, credit
+        draw.first_order = first_order
+        draw.credit = credit.weighing(particles.own_share(site))
         term = estimator.gradient_term(draw, _signal(site, credit))
         if term is not None:
             if is_validation_enabled():
