@@ -202,6 +202,7 @@ def _terms(
     """Correct the gradient at every site; its cost is the loss that all share."""
     for site in reversed(sites):
         estimator, draw = site.estimator, site.draw
+        particles.own_plate(site)  # one that is masked out has shown no cost
         draw.first_order = first_order
         draw.credit = credit.weighing(particles.own_share(site))
         term = estimator.gradient_term(draw, _signal(site, credit))

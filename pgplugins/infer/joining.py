@@ -46,17 +46,29 @@ class Particles:
         assert total is not None
         return total
 
+    def own_plate(self, of: CostTerm | Site) -> Plate | None:
+        """Return the plate whose elements have bounds of their own, if one has.
+
+        Raises:
+            ProgramError: A cost or a site is outside of it.
+        """
+        if self._name is None:
+            return None
+        for plate in of.plates:
+            if plate.name == self._name:
+                return plate
+        raise ProgramError(
+            f"Site {of.name!r} is outside of plate {self._name!r}, whose "
+            "elements are to have bounds of their own: what they share has no "
+            "element to count in. Leave plate out, for one bound over the model."
+        )
+
     def _total(self, cost: CostTerm) -> Tensor:
         return self._keep(cost.value, [])
 
     def _by_element(self, cost: CostTerm) -> Tensor:
-        plate = next((p for p in cost.plates if p.name == self._name), None)
-        if plate is None:
-            raise ProgramError(
-                f"Site {cost.name!r} is outside of plate {self._name!r}, whose "
-                "elements are to have bounds of their own: what they share has no "
-                "element to count in. Leave plate out, for one bound over the model."
-            )
+        plate = self.own_plate(cost)
+        assert plate is not None
         if self._plate is None:
             self._plate, self.scale = plate, cost.scale
         if not same_scale(cost.scale, self.scale):

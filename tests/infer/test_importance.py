@@ -599,6 +599,27 @@ def test_masks_inside_of_an_event_are_refused_on_a_weighted_path():
         objective.loss_and_grads(model, guide)
 
 
+def test_a_masked_site_outside_of_the_plate_has_no_bound_either():
+    def switch(probs):
+        with pyro.poutine.mask(mask=False):
+            pyro.sample("a", dist.Bernoulli(probs))
+
+    def model():
+        switch(0.5)
+        with pyro.plate("data", 2):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def guide():
+        switch(pyro.param("p", torch.tensor(0.5)))
+        with pyro.plate("data", 2):
+            pyro.sample("z", dist.Normal(0.3, 1.0))
+
+    pyro.clear_param_store()
+    objective = pg.IWELBO(2, **TOGETHER, plate="data")
+    with pytest.raises(pg.PgpluginsError, match=r"'a' is outside of plate 'data'"):
+        objective.loss_and_grads(model, guide)
+
+
 def test_what_elements_share_has_no_bound_of_an_element():
     def model():
         pyro.sample("shared", dist.Normal(0.0, 1.0))
