@@ -62,6 +62,7 @@ class RenyiELBO(ELBO):
         >>> def guide():
         ...     logit = pyro.param("logit", torch.tensor(2.0))
         ...     pyro.sample("z", dist.Bernoulli(logits=logit))
+        >>> pyro.set_rng_seed(1)
         >>> pyro.clear_param_store()
         >>> bound = RenyiELBO(alpha=0.5, num_particles=4, vectorize_particles=True)
         >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), bound)
