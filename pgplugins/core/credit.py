@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -17,9 +17,14 @@ class Credit:
         others: The loss as the other particles alone suggest it; ``None`` if there are
             no others.
         path_factor: How much more the path counts for than autograd says where it
-            carries the direct gradient of the site's own log q as well.
+            carries the direct gradient of the site's own log q as well, which the
+            loss counts once.
     """
 
     signal: Tensor
     others: Tensor | None
     path_factor: Tensor
+
+    def weighing(self, own: float | Tensor) -> Credit:
+        """Return the credit of a draw whose own log q counts ``own`` times."""
+        return replace(self, path_factor=1 - own * (1 - self.path_factor))

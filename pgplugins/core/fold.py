@@ -66,6 +66,8 @@ class Site:
         bit: The set that holds this site alone; a later site has a higher bit.
         upstream: The sites that its parameters depend on.
         row_dim: The dimension of its rows, or ``None`` if it has one row.
+        own_weight: What its own log q counts for where the estimator's path carries its
+            direct gradient.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Site:
     bit: Sources
     upstream: Sources
     row_dim: int | None = None
+    own_weight: float | Tensor = 0.0
 
 
 def fold(

@@ -42,17 +42,17 @@ class OwnParameters:
         """
         self._node.correction = correction
 
-    def depend_on(self, other: OwnParameters) -> bool:
-        """Whether a gradient that reaches these goes on to those of another site."""
-        if not (self.probe.requires_grad and other.probe.requires_grad):
+    def reach(self, output: Tensor) -> bool:
+        """Whether a gradient of ``output`` comes back to these."""
+        if not (self.probe.requires_grad and output.requires_grad):
             return False
-        start, sought = self.probe.grad_fn, other.probe.grad_fn
-        seen, waiting = {start}, [start]
+        sought = self.probe.grad_fn
+        seen, waiting = {output.grad_fn}, [output.grad_fn]
         while waiting:
             node = waiting.pop()
+            if node is sought:
+                return True
             for further, _ in () if node is None else node.next_functions:
-                if further is sought:
-                    return True
                 if further not in seen:
                     seen.add(further)
                     waiting.append(further)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
@@ -69,10 +70,10 @@ def too_large(
         return f"{type(base).__name__} cannot be enumerated ({error})"
     if points**copies > max_points:
         limit = max_points if option is None else f"{option}={max_points}"
-        return (
-            f"its support has {points}^{copies} = {points**copies} points, more "
-            f"than {limit}"
-        )
+        # Python refuses to write out integers of very many digits.
+        digits = copies * math.log10(points)
+        number = f"= {points**copies}" if digits < 20 else f"(about 10^{digits:.0f})"
+        return f"its support has {points}^{copies} {number} points, more than {limit}"
     return None
 
 

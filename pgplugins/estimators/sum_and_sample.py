@@ -87,7 +87,7 @@ class SumAndSample(Estimator):
             dist=dist,
             value=value,
             weight=torch.cat([exact, rest]),
-            extra=(rest, log_probs.gather(0, one) - log_rest),
+            extra=(rest, log_probs.gather(0, one).masked_fill(empty, 0.0) - log_rest),
         )
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:

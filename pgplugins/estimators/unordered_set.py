@@ -17,6 +17,7 @@ from pgplugins.core.points import points_of, too_large
 from pgplugins.errors import InputError
 
 MAX_SIZE = 10
+_LEAST = 1e-30  # so small, and yet a product of MAX_SIZE is a number
 
 
 class UnorderedSet(Estimator):
@@ -75,7 +76,9 @@ class UnorderedSet(Estimator):
         value = points.gather(0, index.expand(*rows.shape, *dist.event_shape))
         probs = log_probs.gather(0, rows).exp()
         rest = held.exp().scatter(0, rows, 0.0).sum(0)
-        ratio, others = _leave_out(probs.detach().double(), rest.double())
+        # Points without any mass are drawn last, if the set has room for them.
+        mass = probs.detach().double().clamp_min(_LEAST)
+        ratio, others = _leave_out(mass, rest.double())
         ratio, others = ratio.to(held), others.to(held)
         return Draw(
             dist=dist,

@@ -26,7 +26,7 @@ def _bernoulli(dist: Bernoulli) -> Relaxation:
 
 @relaxation.register(OneHotCategorical)
 def _one_hot(dist: OneHotCategorical) -> Relaxation:
-    logits = _finite(dist.logits)
+    logits = finite(dist.logits)
 
     def log_prob(value: Tensor) -> Tensor:
         return (value * logits).sum(-1)
@@ -37,7 +37,7 @@ def _one_hot(dist: OneHotCategorical) -> Relaxation:
 @relaxation.register(Categorical)
 def _categorical(dist: Categorical) -> Relaxation:
     """The points are the indices, so a mixture is a mean index."""
-    logits = _finite(dist.logits)
+    logits = finite(dist.logits)
     last = logits.shape[-1] - 1
 
     def log_prob(value: Tensor) -> Tensor:
@@ -54,6 +54,6 @@ def _categorical(dist: Categorical) -> Relaxation:
     return Relaxation(logits, points, log_prob)
 
 
-def _finite(logits: Tensor) -> Tensor:
+def finite(logits: Tensor) -> Tensor:
     """Impossible points have a density that products with zero survive."""
     return logits.clamp_min(torch.finfo(logits.dtype).min / 4)

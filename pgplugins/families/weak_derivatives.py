@@ -22,6 +22,7 @@ from torch.distributions import (
 )
 
 from pgplugins.core.features import WeakDerivative, weak_derivative
+from pgplugins.families.relaxations import finite
 
 
 @weak_derivative.register(Normal)
@@ -104,7 +105,7 @@ class _Choice:
     parameters = frozenset({"probs", "logits"})
 
     def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
+        self.logits = finite(logits)
 
     def pairs(self, index: Tensor) -> list[tuple[Tensor, Tensor, int, Tensor]]:
         """Return logit, mass, category, and a draw from the others, by category."""
@@ -112,7 +113,8 @@ class _Choice:
         found = []
         for i in range(held.shape[-1]):
             others = held.clone()
-            others[..., i] = -math.inf
+            # Below all others, and yet a law where there are none.
+            others[..., i] = torch.finfo(held.dtype).min / 2
             other = Categorical(logits=others).sample()
             # A draw that is not i is one of the others already.
             other = torch.where(index == i, other, index)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.infer.layout import same_scale
 
 
@@ -16,7 +17,8 @@ def replaceable(in_model: Mapping[str, Any], in_guide: Mapping[str, Any]) -> lis
 
     The mean is over the site's own draw, on which neither density's parameters may
     depend: whatever comes before the site in the model has to come before it in the
-    guide as well. Their scales and masks have to agree.
+    guide as well. Their scales and masks have to agree; a mask of the law itself is
+    left to sampling, as Pyro's divergence between two masked laws takes both masks.
     """
     drawn = [
         name
@@ -34,7 +36,12 @@ def replaceable(in_model: Mapping[str, Any], in_guide: Mapping[str, Any]) -> lis
 
 
 def _weigh_alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    return a["mask"] is b["mask"] and same_scale(a["scale"], b["scale"])
+    laws = unwrapped(a["fn"]), b["fn"]
+    return (
+        a["mask"] is b["mask"]
+        and same_scale(a["scale"], b["scale"])
+        and all(unmasked(law) is law for law in laws)
+    )
 
 
 def divergence(q: Distribution, p: Distribution) -> Tensor | None:

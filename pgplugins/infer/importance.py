@@ -32,8 +32,9 @@ class RenyiELBO(ELBO):
 
     With ``"score_function"`` and its default baseline this is VIMCO (Mnih and Rezende
     2016), with ``"doubly_reparameterized"`` it is DReG (Tucker et al. 2019); sites of
-    either kind may be mixed. Estimators with several rows are refused: their rows are
-    not particles that the bound could join.
+    either kind may be mixed, but what depends on a site of the latter kind has to be
+    ``"reparameterized"``. Estimators with several rows are refused: their rows are not
+    particles that the bound could join.
 
     A particle is a draw of the whole model, so that there is one weight per particle
     whatever the plates. With ``plate="data"`` there is a bound for every element of
@@ -61,6 +62,7 @@ class RenyiELBO(ELBO):
         >>> def guide():
         ...     logit = pyro.param("logit", torch.tensor(2.0))
         ...     pyro.sample("z", dist.Bernoulli(logits=logit))
+        >>> pyro.set_rng_seed(1)
         >>> pyro.clear_param_store()
         >>> bound = RenyiELBO(alpha=0.5, num_particles=4, vectorize_particles=True)
         >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), bound)
@@ -131,11 +133,18 @@ class RenyiELBO(ELBO):
         bound = renyi_bound(costs, self.alpha)
         loss = (particles.scale * bound.loss).sum()
         if corrected:
-            for index, run in enumerate(runs):
-                there = index if particle_dim is None else slice(None)
-                credit = particles.credit(bound, there)
-                for term in _terms(run.sites, credit, first_order=first_order):
+            credits = [
+                particles.credit(bound, index if particle_dim is None else slice(None))
+                for index in range(len(runs))
+            ]
+            for run, credit in zip(runs, credits, strict=True):
+                terms = _terms(run.sites, particles, credit, first_order=first_order)
+                for term in terms:
                     loss = loss + term.sum()
+            # The signal has seen all particles: none may learn before all are told.
+            for run, credit in zip(runs, credits, strict=True):
+                for site in reversed(run.sites):
+                    site.estimator.update(site.draw, _signal(site, credit))
             self._register_networks()
         yield loss
 
@@ -189,17 +198,20 @@ class IWELBO(RenyiELBO):
 
 
 def _terms(
-    sites: Sequence[Site], credit: Credit, *, first_order: bool
+    sites: Sequence[Site], particles: Particles, credit: Credit, *, first_order: bool
 ) -> Iterator[Tensor]:
     """Correct the gradient at every site; its cost is the loss that all share."""
     for site in reversed(sites):
         estimator, draw = site.estimator, site.draw
-        draw.first_order, draw.credit = first_order, credit
-        shape = (1, *draw.dist.batch_shape)
-        signal = credit.signal.expand(shape)
-        term = estimator.gradient_term(draw, signal)
-        estimator.update(draw, signal)
+        particles.own_plate(site)  # one that is masked out has shown no cost
+        draw.first_order = first_order
+        draw.credit = credit.weighing(particles.own_share(site))
+        term = estimator.gradient_term(draw, _signal(site, credit))
         if term is not None:
             if is_validation_enabled():
                 require_zero(term, estimator)
             yield term
+
+
+def _signal(site: Site, credit: Credit) -> Tensor:
+    return credit.signal.expand((1, *site.draw.dist.batch_shape))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -47,17 +46,29 @@ class Particles:
         assert total is not None
         return total
 
+    def own_plate(self, of: CostTerm | Site) -> Plate | None:
+        """Return the plate whose elements have bounds of their own, if one has.
+
+        Raises:
+            ProgramError: A cost or a site is outside of it.
+        """
+        if self._name is None:
+            return None
+        for plate in of.plates:
+            if plate.name == self._name:
+                return plate
+        raise ProgramError(
+            f"Site {of.name!r} is outside of plate {self._name!r}, whose "
+            "elements are to have bounds of their own: what they share has no "
+            "element to count in. Leave plate out, for one bound over the model."
+        )
+
     def _total(self, cost: CostTerm) -> Tensor:
         return self._keep(cost.value, [])
 
     def _by_element(self, cost: CostTerm) -> Tensor:
-        plate = next((p for p in cost.plates if p.name == self._name), None)
-        if plate is None:
-            raise ProgramError(
-                f"Site {cost.name!r} is outside of plate {self._name!r}, whose "
-                "elements are to have bounds of their own: what they share has no "
-                "element to count in. Leave plate out, for one bound over the model."
-            )
+        plate = self.own_plate(cost)
+        assert plate is not None
         if self._plate is None:
             self._plate, self.scale = plate, cost.scale
         if not same_scale(cost.scale, self.scale):
@@ -97,6 +108,10 @@ class Particles:
             path_factor=self._side_by_side(bound.path_factor[index]),
         )
 
+    def own_share(self, site: Site) -> float | Tensor:
+        """Return what a site's own log q is multiplied by inside of a bound."""
+        return site.own_weight if self._plate is None else site.own_weight / self.scale
+
     def _elements(self, value: Tensor) -> Tensor:
         """Put the elements where their plate is."""
         if self._plate is None:
@@ -116,8 +131,8 @@ def require_joinable(sites: Sequence[Site]) -> None:
     """Raise unless every site's draws are particles that a bound can join.
 
     Raises:
-        EstimatorError: An estimator draws several rows, or two that put the direct
-            gradient on the path lie on one path.
+        EstimatorError: An estimator draws several rows, or one that puts the direct
+            gradient on the path has a site downstream that is corrected as well.
     """
     for site in sites:
         if site.estimator.traits.many_rows or site.row_dim is not None:
@@ -128,15 +143,17 @@ def require_joinable(sites: Sequence[Site]) -> None:
                 'there: "score_function", "reparameterized", "hybrid", "lax" or '
                 '"doubly_reparameterized".'
             )
-    paths = [s for s in sites if s.estimator.traits.own_score == "path"]
-    for site, parent in permutations(paths, 2):
-        own, other = site.draw.extra, parent.draw.extra
-        if not (isinstance(own, OwnParameters) and isinstance(other, OwnParameters)):
+    for parent in (s for s in sites if s.estimator.traits.own_score == "path"):
+        own = parent.draw.extra
+        if not isinstance(own, OwnParameters):
             continue
-        if own.depend_on(other):
+        for site in sites:
+            if site is parent or not own.reach(site.draw.log_prob):
+                continue
             raise EstimatorError(
-                f"Sites {parent.name!r} and {site.name!r} both have estimator "
-                f"{site.estimator.name!r}, and the parameters of the latter depend on "
-                "the former: the path through both would be weighted twice. Write "
-                f'"reparameterized" for one of them, best for {parent.name!r}.'
+                f"The parameters of site {site.name!r} depend on site "
+                f"{parent.name!r}, whose estimator {parent.estimator.name!r} weights "
+                f"all that comes back along its path; what {site.estimator.name!r} "
+                f"sends there is to be weighted in another way. Write "
+                f'"reparameterized" for {parent.name!r}.'
             )

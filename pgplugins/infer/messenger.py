@@ -168,9 +168,12 @@ class Draws(Recording):
             msg["value"] = value
             self._drawn[name] = value, msg["cond_indep_stack"]
             return
-        draw, upstream = self.dependencies.draw(
-            name, base, lambda: estimator.draw(base)
-        )
+        try:
+            draw, upstream = self.dependencies.draw(
+                name, base, lambda: estimator.draw(base)
+            )
+        except EstimatorError as error:
+            raise EstimatorError(f"At site {name!r}: {error}") from error
         check_draw(name, estimator, draw, base)
         if type(draw.value) is Tracked:
             draw = replace(draw, value=plain(draw.value))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine.guide import GuideMessenger
@@ -20,7 +21,7 @@ from pgplugins.core.algebra import score_term, without_direct_gradient
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, plain, sources_of_value
 from pgplugins.distribution import near_support, unmasked, unwrapped
-from pgplugins.errors import PgpluginsError, ProgramError
+from pgplugins.errors import EstimatorError, PgpluginsError, ProgramError
 from pgplugins.infer.analytic_kl import divergence, replaceable
 from pgplugins.infer.enumeration import warn_if_enumerated
 from pgplugins.infer.layout import in_program, plates_of
@@ -194,6 +195,8 @@ def _guide_cost(
         density, sources = _density(msg, draws)
         sources |= draws.reached.get(name, 0) | hidden
         return _cost(msg, density, sources, draws)
+    if not additive and site.estimator.traits.own_score == "path":
+        site.own_weight = _own_weight(msg)
     # A mask or a scale may depend on sites that the density does not.
     value, weighing = draws.dependencies.cost(
         lambda: _own_cost(msg, site, first_order=first_order, additive=additive),
@@ -203,6 +206,29 @@ def _guide_cost(
     )
     sources = site.bit | site.upstream | weighing | hidden
     return _cost(msg, value, sources, draws)
+
+
+def _own_weight(msg: Mapping[str, Any]) -> float | Tensor:
+    """What scales and masks make of a site's own log q, by batch element.
+
+    Raises:
+        EstimatorError: A mask lies inside of an event, whose elements differ then.
+    """
+    law, masks = msg["fn"], [msg["mask"]]
+    while isinstance(law, MaskedDistribution):
+        masks.append(law._mask)
+        law = law.base_dist
+    if unmasked(law) is not law:
+        raise EstimatorError(
+            f"Site {msg['name']!r} masks elements of one event, whose own log q would "
+            'then count differently along one path. Write "reparameterized" there, or '
+            "mask after to_event."
+        )
+    weight = plain(msg["scale"])
+    for mask in masks:
+        if mask is not None:
+            weight = weight * torch.as_tensor(plain(mask)).to(torch.get_default_dtype())
+    return weight
 
 
 def _own_cost(

@@ -126,6 +126,20 @@ def test_too_many_rows_are_refused_with_their_number():
         pg.expectation(lambda x: x.sum(-1), law, estimator="measure_valued")
 
 
+@pytest.mark.parametrize("name", ["measure_valued", "enumerate"])
+def test_the_refusal_names_the_site_and_survives_any_number(name):
+    law = dist.Bernoulli(logits=torch.zeros(20_000, requires_grad=True)).to_event(1)
+
+    def program():
+        pg.cost("ones", pyro.sample("bits", law).sum(-1))
+
+    number = (
+        "20001 rows" if name == "measure_valued" else r"2\^20000 \(about 10\^6021\)"
+    )
+    with pytest.raises(pg.PgpluginsError, match=f"site 'bits'.*{number}"):
+        pg.ExpectedCost(estimators=name)(program)
+
+
 @pytest.mark.parametrize("name", ["measure_valued", "sum_and_sample", "unordered_set"])
 def test_rows_of_one_element_are_not_shared(name):
     """A cost that joins batch elements would need their combinations."""

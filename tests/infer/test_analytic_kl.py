@@ -71,7 +71,26 @@ def start(program):
     return model, guide
 
 
-@pytest.mark.parametrize("program", [two_coins, the_other_way_round, plated])
+def masked_differently():
+    """Of the first coin the prior counts, of the second its own log q."""
+    first = torch.tensor([True, False])
+
+    def model():
+        with pyro.plate("data", 2):
+            z = pyro.sample("z", Coin(torch.tensor(0.3)).mask(first))
+            pyro.sample("x", dist.Normal(2 * z, 1.0), obs=data)
+
+    def guide():
+        logits = pyro.param("l", torch.tensor([0.4, -0.9]).double())
+        with pyro.plate("data", 2):
+            pyro.sample("z", Coin(logits=logits).mask(~first))
+
+    return model, guide
+
+
+@pytest.mark.parametrize(
+    "program", [two_coins, the_other_way_round, plated, masked_differently]
+)
 @pytest.mark.parametrize("dependencies", ["provenance", "plates"])
 def test_the_mean_stays_exact(program, dependencies):
     pair = start(program)

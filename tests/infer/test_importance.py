@@ -176,6 +176,23 @@ def test_every_baseline_is_exact(baseline):
     torch.testing.assert_close(mean, want)
 
 
+def test_no_baseline_has_seen_the_other_particles_share_of_the_bound():
+    """One after another, they are all told of the same bound."""
+    pair = start(one_coin)
+    want, _ = exact_bound(pair, 2, 0.0)
+
+    class Fresh:
+        """Nothing is learnt from one path for another."""
+
+        def loss_and_grads(self, *pair):
+            last = pg.core.baselines.MovingAverage(decay=0.0)
+            estimator = pg.estimator("score_function", baseline=last)
+            objective = pg.IWELBO(2, **ONE_BY_ONE, estimators=estimator)
+            return objective.loss_and_grads(*pair)
+
+    torch.testing.assert_close(moments(Fresh(), *pair).mean, want)
+
+
 def test_the_default_baseline_is_vimcos():
     pair = start(one_coin)
 
@@ -377,6 +394,54 @@ def test_doubly_reparameterized_equals_dreg_written_by_hand(alpha, how):
     torch.testing.assert_close(found, want)
 
 
+def gradient_of_a_step(objective, model, guide):
+    for parameter in parameters():
+        parameter.grad = None
+    torch.manual_seed(3)
+    objective.loss_and_grads(model, guide)
+    return flat([p.grad for p in parameters()])
+
+
+@ALPHAS
+@SIDE_BY_SIDE
+def test_a_bound_on_scaled_costs_is_a_scaled_bound_of_another_order(alpha, how):
+    model, guide = start(gaussian)
+    scale = pyro.poutine.scale
+    scaled = scale(model, scale=0.3), scale(guide, scale=0.3)
+    one = pg.RenyiELBO(alpha, 4, **how, estimators="doubly_reparameterized")
+    other_order = 1 - 0.3 * (1 - alpha)
+    other = pg.RenyiELBO(other_order, 4, **how, estimators="doubly_reparameterized")
+    found = gradient_of_a_step(one, *scaled)
+    want = 0.3 * gradient_of_a_step(other, model, guide)
+    torch.testing.assert_close(found, want)
+
+
+@pytest.mark.parametrize("how", ["law", "handler", "left out"])
+def test_a_masked_log_q_has_no_direct_gradient_for_the_path(how):
+    no = torch.tensor(False)
+
+    def sample(law):
+        if how == "law":
+            return pyro.sample("z", law.mask(no))
+        with pyro.poutine.mask(mask=no if how == "handler" else False):
+            return pyro.sample("z", law)
+
+    def model():
+        z = sample(dist.Normal(torch.tensor(0.5).double(), 1.0))
+        pyro.sample("x", dist.Normal(z, 0.7), obs=data[0])
+
+    def guide():
+        sample(dist.Normal(pyro.param("m", torch.tensor(0.2).double()), 0.8))
+
+    pyro.clear_param_store()
+    guide()
+    found, want = (
+        gradient_of_a_step(pg.IWELBO(4, **TOGETHER, estimators=name), model, guide)
+        for name in ("doubly_reparameterized", "reparameterized")
+    )
+    torch.testing.assert_close(found, want)
+
+
 @pytest.mark.parametrize("objective", ["elbo", "iwelbo"])
 def test_no_noise_where_the_guide_is_the_posterior(objective):
     def model():
@@ -495,10 +560,64 @@ def test_rows_are_refused(estimator):
 def test_two_paths_that_would_be_weighted_twice_are_refused():
     pair = start(lambda: chain(3))
     objective = pg.IWELBO(4, estimators="doubly_reparameterized")
-    with pytest.raises(pg.PgpluginsError, match=r"'a' and 'b'.*\"reparameterized\""):
+    with pytest.raises(pg.PgpluginsError, match=r"'b' depend on site 'a'.*\"repara"):
         objective.loss_and_grads(*pair)
     # Neither objects to the other on an ELBO, nor beside it.
     pg.ELBO(estimators="doubly_reparameterized").loss_and_grads(*pair)
+
+
+def test_a_score_whose_parameters_depend_on_a_weighted_path_is_refused():
+    """Weights of the path are not independent of the draw that the score is of."""
+
+    def model():
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        b = pyro.sample("b", dist.Bernoulli(0.3))
+        pyro.sample("x", dist.Normal(a + 3 * b, 0.5), obs=data[0])
+
+    def guide():
+        a = pyro.sample("a", dist.Normal(pyro.param("m", torch.tensor(0.5)), 0.8))
+        pyro.sample("b", dist.Bernoulli(logits=2.5 * a))
+
+    pyro.clear_param_store()
+    estimators = {"a": "doubly_reparameterized", "b": "score_function"}
+    with pytest.raises(pg.PgpluginsError, match=r"'b' depend on site 'a'.*\"repara"):
+        pg.IWELBO(3, estimators=estimators).loss_and_grads(model, guide)
+
+
+def test_masks_inside_of_an_event_are_refused_on_a_weighted_path():
+    def model():
+        pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    def guide():
+        m = pyro.param("m", torch.zeros(2))
+        mask = torch.tensor([True, False])
+        pyro.sample("z", dist.Normal(m, 1.0).mask(mask).to_event(1))
+
+    pyro.clear_param_store()
+    objective = pg.IWELBO(3, estimators="doubly_reparameterized")
+    with pytest.raises(pg.PgpluginsError, match=r"'z' masks.*mask after to_event"):
+        objective.loss_and_grads(model, guide)
+
+
+def test_a_masked_site_outside_of_the_plate_has_no_bound_either():
+    def switch(probs):
+        with pyro.poutine.mask(mask=False):
+            pyro.sample("a", dist.Bernoulli(probs))
+
+    def model():
+        switch(0.5)
+        with pyro.plate("data", 2):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def guide():
+        switch(pyro.param("p", torch.tensor(0.5)))
+        with pyro.plate("data", 2):
+            pyro.sample("z", dist.Normal(0.3, 1.0))
+
+    pyro.clear_param_store()
+    objective = pg.IWELBO(2, **TOGETHER, plate="data")
+    with pytest.raises(pg.PgpluginsError, match=r"'a' is outside of plate 'data'"):
+        objective.loss_and_grads(model, guide)
 
 
 def test_what_elements_share_has_no_bound_of_an_element():
