@@ -24,7 +24,6 @@ from pgplugins.errors import EstimatorError, ShapeError
 class Baseline(nn.Module, ABC):
     """A guess of the cost at one site that has not seen the current draw."""
 
-    @abstractmethod
     def guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the guess, broadcastable to ``cost``; ``None`` stands for zero.
 
@@ -34,7 +33,22 @@ class Baseline(nn.Module, ABC):
             draw: The draw, one row.
             cost: Shape ``(1, *batch_shape)`` (with further dimensions before the batch,
                 if there are rows of other sites), not detached.
+
+        Raises:
+            EstimatorError: The draw has several rows, or the baseline needs more.
         """
+        if draw.rows > 1:
+            raise EstimatorError(
+                f"A baseline goes with draws of one row; found {draw.rows} rows. Rows "
+                "may depend on one another, and then what has seen one row has seen "
+                "something of the others. Draw more particles or samples instead, or "
+                "compare the rows in the estimator's own gradient_term."
+            )
+        return self._guess(draw, cost)
+
+    @abstractmethod
+    def _guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
+        """Return the guess for a draw of one row."""
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Learn from the costs, rows first, after the guess was used."""
@@ -46,7 +60,7 @@ class LeaveOneOut(Baseline):
     On an importance-weighted bound it is VIMCO (Mnih and Rezende 2016, eq. 10).
     """
 
-    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
+    def _guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the others' mean, shape of ``cost``.
 
         Raises:
@@ -65,7 +79,7 @@ class LeaveOneOut(Baseline):
 class LeaveOneOutIfPossible(Baseline):
     """Mean cost of the other particles where there are any, else zero."""
 
-    def guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
+    def _guess(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the others' mean, or ``None`` for a single particle."""
         return draw.others_cost(cost)
 
@@ -88,7 +102,7 @@ class MovingAverage(Baseline):
         self.register_buffer("total", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))
 
-    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
+    def _guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the average of past costs, a scalar."""
         return (self.total / self.weight.clamp_min(1e-12)).to(cost)
 
@@ -119,7 +133,7 @@ class Given(Baseline):
         require_finite(value, "The baseline")
         self.register_buffer("value", value.detach(), persistent=False)
 
-    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
+    def _guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the guesses.
 
         Raises:
@@ -158,7 +172,7 @@ class Neural(Baseline):
         super().__init__()
         self.network = network
 
-    def guess(self, draw: Draw, cost: Tensor) -> Tensor:
+    def _guess(self, draw: Draw, cost: Tensor) -> Tensor:
         """Return the network's guess, of size one where parameters are expanded.
 
         Raises:
