@@ -26,6 +26,7 @@ class Enumerate(Estimator):
         InputError: ``max_rows`` is not a positive integer.
 
     Example:
+        >>> import torch
         >>> d = torch.distributions.Bernoulli(torch.tensor(0.25))
         >>> Enumerate().draw(d).weight
         tensor([0.7500, 0.2500])

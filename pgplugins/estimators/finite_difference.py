@@ -26,7 +26,7 @@ class FiniteDifference(Estimator):
 
     Example:
         >>> import torch
-        >>> d = torch.distributions.Geometric(torch.tensor(0.3))
+        >>> d = torch.distributions.Geometric(torch.tensor(0.3, requires_grad=True))
         >>> FiniteDifference().draw(d).rows
         2
     """

@@ -28,7 +28,7 @@ class MeasureValued(Estimator):
 
     Example:
         >>> import torch
-        >>> d = torch.distributions.Poisson(torch.tensor(3.0))
+        >>> d = torch.distributions.Poisson(torch.tensor(3.0, requires_grad=True))
         >>> MeasureValued().draw(d).rows
         2
     """

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pyro
 import torch
+from pyro.distributions import Binomial
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
-from torch.distributions import Binomial
 
 from pgplugins.core.problem import Expectation, Parameters, Problem, Program
 from pgplugins.infer.cost import cost
