@@ -110,7 +110,7 @@ def particles_are_independent(subject: Subject) -> None:
 def _require_uncorrelated(subject: Subject, problem: Problem) -> None:
     """Test that products of neighbouring estimates have the product of their means."""
     (law,) = laws_of(problem)
-    size = subject.affordable(20_000, law)
+    size = subject.affordable(20_000, law) // 2 * 2  # in pairs
     estimator = subject.fresh()
     with torch.no_grad():
         sitting = Sitting(problem, estimator, particles=size)
