@@ -122,6 +122,19 @@ def test_scores_of_all_parameters_explain_a_quadratic_path():
     assert late_variance("hybrid", True) < 0.5
 
 
+def test_coefficients_hold_whatever_the_cost_counts_for():
+    # A loss that is scaled anew at every step: annealing, minibatches of other sizes.
+    estimator = pg.estimator("hybrid")
+    torch.manual_seed(0)
+    found = []
+    for t in range(300):
+        scale = 100.0 if t % 2 else 1.0
+        mu, s = parameter([1.0] * 64), parameter([1.0] * 64)
+        loss = pg.expectation(cubic, Normal(mu, s), estimator=estimator)
+        found.append(torch.autograd.grad(scale * loss.sum(), mu)[0] / scale)
+    assert torch.cat(found[100:]).var() < 0.5  # 54 along the path
+
+
 def test_the_first_estimates_are_pathwise():
     def first(name):
         mu, s = parameter(0.7), parameter(1.2)
