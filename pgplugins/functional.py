@@ -15,6 +15,7 @@ from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
+from pgplugins.core.learning import meet
 from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
 from pgplugins.distribution import unmasked, unwrapped
@@ -247,6 +248,7 @@ def surrogate(
         draw.particle_dim = -len(shape)
     require_finite(draw.log_prob, "The log-density of the recorded draws")
     held = cost.detach().unsqueeze(0)
+    meet(chosen)
     term = chosen.gradient_term(draw, held)
     chosen.update(draw, held)
     return torch.zeros_like(cost) if term is None else term

@@ -167,12 +167,25 @@ class ELBO(ProgramObjective, PyroELBO):
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
-        loss: Tensor | None = None
-        for part in self._parts(model, guide, args, kwargs, first_order=False):
-            loss = part if loss is None else loss + part
-        assert loss is not None
+        loss = _sum(self._parts(model, guide, args, kwargs, first_order=False))
         _warn_if_nan(loss)
         return loss
+
+    def first_order_loss(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """As :meth:`differentiable_loss`, for one derivative only, which is cheaper.
+
+        Nothing is decided by its value, so that it can be traced.
+
+        Raises:
+            NotFiniteError: A log-density is nan or infinite (with validation on).
+        """
+        return _sum(self._parts(model, guide, args, kwargs))
 
     def loss_and_grads(
         self,
@@ -298,12 +311,19 @@ class ELBO(ProgramObjective, PyroELBO):
                 check_model=self._checked is not programs[0],
             )
 
-        found: Run = self._structure.run(execute, *programs)
+        found: Run = self._find(execute, *programs)
         self._checked = programs[0]
         return found
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.
+
+
+def _sum(parts: Iterator[Tensor]) -> Tensor:
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
 
 
 def _warn_if_nan(loss: Any) -> None:

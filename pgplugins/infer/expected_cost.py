@@ -145,7 +145,7 @@ class ExpectedCost(ProgramObjective):
             paths.update(draws.paths)
             return Run(list(draws.sites.values()), draws.costs)
 
-        run = self._structure.run(execute, original)
+        run = self._find(execute, original)
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "
