@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 from pgplugins.core.algebra import zero_valued
 from pgplugins.core.coordinates import coordinates
 from pgplugins.core.draw import Draw
+from pgplugins.core.learning import afterwards
 from pgplugins.core.own_parameters import OwnParameters, own_law
 from pgplugins.core.path import rsample
 from pgplugins.core.provenance import plain
@@ -123,19 +124,18 @@ class ControlVariate(nn.Module):
         if extra.own is None or step.score is None:
             others = draw.others_cost(f)
             by_row = None if others is None else _rows(others, batch)
-            self.separable.update(u, _rows(f, batch), by_row)
+            afterwards(self.separable.update, u, _rows(f, batch), by_row)
             return
         own, count = extra.own, step.score.shape[-1]
         score = step.score.reshape(-1, count)
         if step.guess is not None:
             slope = own.gradient(step.guess.value).reshape(-1, count)
             gradient = _rows(step.rest, batch).unsqueeze(-1) * score + slope
-            self.noise.update(score.unsqueeze(0), gradient.unsqueeze(0))
+            afterwards(self.noise.update, score.unsqueeze(0), gradient.unsqueeze(0))
         path = torch.stack([own.gradient(part) for part in step.u.unbind(-1)], -2)
         by_row = None if step.others is None else _rows(step.others, batch)
-        self.full.update(
-            u, path.reshape(-1, size, count), score, _rows(f, batch), by_row
-        )
+        paths = path.reshape(-1, size, count)
+        afterwards(self.full.update, u, paths, score, _rows(f, batch), by_row)
 
 
 def _rows(value: Tensor, batch: int) -> Tensor:
