@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,28 +12,26 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
+from pgplugins.compiled.noise import IN_TERMS_OF_NOISE, Noise, take_noise
 from pgplugins.compiled.tracing import Traced
 from pgplugins.errors import CompileWarning
 
 Code = Callable[[list[Tensor]], Sequence[Tensor]]
-aten = torch.ops.aten
 
 
-class Lowered:
+class Lowered(NamedTuple):
     """A traced step as one function of a list of tensors.
 
-    The list is the seeds of this run, the held tensors, and the arguments, in this
+    The list is the noise of this run, the held tensors, and the arguments, in this
     order; it is emptied. Tensors that are written to have their new values afterwards.
 
     Args:
         code: The function.
-        seeds: How many seeds a run takes; shape of the first tensor.
+        noise: What noise a run takes.
     """
 
-    def __init__(self, code: Code, seeds: int) -> None:
-        """Keep the function."""
-        self.code = code
-        self.seeds = seeds
+    code: Code
+    noise: list[Noise]
 
 
 def lower(
@@ -47,8 +45,8 @@ def lower(
         keep_if_not_finite: Write nothing if the first output is not finite.
     """
     graph = _functional(traced, arguments, keep_if_not_finite=keep_if_not_finite)
-    seeds = _seed(graph)
-    return Lowered(_compile(graph), seeds)
+    noise = take_noise(graph)
+    return Lowered(_compile(graph), noise)
 
 
 def _functional(
@@ -57,10 +55,9 @@ def _functional(
     """Rewrite a trace in the compiler's basic operations, writes at the end."""
     from torch._inductor.decomposition import select_decomp_table
 
-    held = len(traced.held)
     outputs, written = traced.outputs, traced.written
 
-    def step(seeds: Tensor, *inputs: Tensor) -> list[Tensor]:
+    def step(*inputs: Tensor) -> list[Tensor]:
         values = traced.graph(*inputs)
         new = values[outputs : outputs + len(written)]
         lessons = values[outputs + len(written) :]
@@ -71,79 +68,36 @@ def _functional(
             old.copy_(value if finite is None else torch.where(finite, value, old))
         return [*values[:outputs], *lessons]
 
-    table = {**select_decomp_table(), **_NOISE}
+    table = {**select_decomp_table(), **IN_TERMS_OF_NOISE}
     flat = make_fx(
         torch.func.functionalize(step),
         decomposition_table=table,
         tracing_mode="fake",
         _allow_non_fake_inputs=True,
     )
-    seeds = torch.zeros(1, dtype=torch.int64)
     inputs = [tensor.detach() for tensor in (*traced.held, *arguments)]
-    assert len(inputs) == held + len(arguments)
     with torch.no_grad():
-        graph = flat(seeds, *inputs)
+        graph = flat(*inputs)
     graph.graph.set_codegen(CodeGen())
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
-def _normal(
-    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None
-) -> Tensor:
-    noise = torch.randn(self.shape, dtype=self.dtype, device=self.device)
-    return noise * std + mean
-
-
-_NOISE: dict[Any, Callable[..., Tensor]] = {aten.normal_functional.default: _normal}
-
-
-def _seed(graph: GraphModule) -> int:
-    """Let all noise that the compiler can make come from seeds that are passed in."""
-    from torch._inductor import inductor_prims as prims
-
-    nodes = graph.graph
-    seeds = next(iter(nodes.nodes))
-    count = 0
-    for node in list(nodes.nodes):
-        if node.target not in (aten.randn.default, aten.rand.default):
-            continue
-        like = node.meta["val"]
-        mode = "randn" if node.target is aten.randn.default else "rand"
-        with nodes.inserting_before(node):
-            seed = nodes.call_function(prims.lookup_seed, (seeds, count))
-            noise = nodes.call_function(prims.random, (list(like.shape), seed, mode))
-            with like.fake_mode:
-                seed.meta["val"] = torch.empty((), dtype=torch.int64, device=like.device)
-                noise.meta["val"] = like.to(torch.float32)
-            if like.dtype != torch.float32:
-                convert = torch.ops.prims.convert_element_type.default
-                noise = nodes.call_function(convert, (noise, like.dtype))
-                noise.meta["val"] = like
-        node.replace_all_uses_with(noise)
-        nodes.erase_node(node)
-        count += 1
-    if count > 1:
-        with seeds.meta["val"].fake_mode:
-            seeds.meta["val"] = torch.empty(count, dtype=torch.int64)
-    graph.recompile()
-    return count
-
-
 def _compile(graph: GraphModule) -> Code:
     """Hand a graph to Inductor; run it as it is where there is no C++ compiler."""
-    from torch._guards import TracingContext, tracing
+    from torch._guards import TracingContext, detect_fake_mode, tracing
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.exc import InvalidCxxCompiler
     from torch._inductor.fx_passes.joint_graph import joint_graph_passes
 
     inputs = [n.meta["val"] for n in graph.graph.nodes if n.op == "placeholder"]
+    mode = detect_fake_mode(inputs)
     settings = {"size_asserts": False, "alignment_asserts": False}
     try:
         with (
-            tracing(TracingContext(inputs[0].fake_mode)),
+            tracing(TracingContext(mode)),
             config.patch({k: v for k, v in settings.items() if hasattr(config, k)}),
             torch.no_grad(),
             warnings.catch_warnings(),

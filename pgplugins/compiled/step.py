@@ -33,11 +33,7 @@ class Step:
         """Whether the graph is right for the state that the estimators have now."""
         self._code, self._outputs = lowered.code, traced.outputs
         self._held = list(traced.held)
-        device = next((t.device for t in self._held), torch.device("cpu"))
-        self._noises = lowered.seeds
-        self._seeds = torch.zeros(
-            max(lowered.seeds, 1), dtype=torch.int64, device=device
-        )
+        self._noise = [(one, one.new()) for one in lowered.noise]
         self._lessons = traced.lessons
         index = {id(tensor): i for i, tensor in enumerate(self._held)}
         asked = {id(tensor): answer for tensor, answer in answers}
@@ -53,23 +49,24 @@ class Step:
 
     def run(self, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run once; returns outputs, and what is to be learnt from."""
-        if self._noises:
-            self._seeds.random_()
         grad = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
         try:
-            return self._code([self._seeds, *self._held, *arguments])
+            noise = [one.draw(room) for one, room in self._noise]
+            return self._code([*noise, *self._held, *arguments])
         finally:
             torch._C._set_grad_enabled(grad)
 
     def repeat(self, times: int, arguments: Sequence[Tensor]) -> list[Tensor]:
         """Run several times without learning; returns the first output of each."""
         code, rest = self._code, (*self._held, *arguments)
-        seeds = self._seeds.new_zeros(times, len(self._seeds))
-        if self._noises:
-            seeds.random_()
+        if len(self._noise) != 1:
+            # Noise of two kinds at once would be other noise than run by run.
+            return [self.run(arguments)[0] for _ in range(times)]
+        one, _ = self._noise[0]
         with torch.no_grad():
-            return [code([row, *rest])[0] for row in seeds.unbind()]
+            rows = one.draw(one.new(times)).unbind()
+            return [code([row, *rest])[0] for row in rows]
 
     def learn(self, values: Sequence[Tensor]) -> None:
         """Teach the estimators what a run has returned."""
