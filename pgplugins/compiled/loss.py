@@ -66,15 +66,15 @@ class CompiledLoss:
         compiled = self._known.get(call.key)
         if compiled is None or not _is_current(compiled):
             return self._first(call, args, kwargs)
-        values = compiled.step.run([tensor.detach() for tensor in call.tensors])
+        value, others = compiled.step.run([tensor.detach() for tensor in call.tensors])
         if compiled.validated:
-            require_finite(values[0], "The loss of a compiled function")
+            require_finite(value, "The loss of a compiled function")
         if compiled.step.learns:
-            compiled.step.learn(values)
+            compiled.step.learn(others)
         wanted = [*compiled.leaves, *(call.tensors[i] for i in compiled.by_argument)]
-        gradients = values[1 : 1 + len(wanted)]
+        gradients = others[: len(wanted)]
         loss: Tensor = _Known.apply(  # type: ignore[no-untyped-call]
-            values[0], gradients, *wanted
+            value, gradients, *wanted
         )
         return loss
 

@@ -22,16 +22,19 @@ Code = Callable[[list[Tensor]], Sequence[Tensor]]
 class Lowered(NamedTuple):
     """A traced step as one function of a list of tensors.
 
-    The list is the noise of this run, the held tensors, and the arguments, in this
-    order; it is emptied. Tensors that are written to have their new values afterwards.
+    The list is the noise of this run, room for the first output, the held tensors and
+    the arguments, in this order; it is emptied. The room and the tensors that are
+    written to have their values afterwards; the other outputs are returned.
 
     Args:
         code: The function.
         noise: What noise a run takes.
+        first: The first output's type and place.
     """
 
     code: Code
     noise: list[Noise]
+    first: torch.Tensor
 
 
 def lower(
@@ -44,20 +47,24 @@ def lower(
         arguments: Tensors of the shapes that the step was traced for.
         keep_if_not_finite: Write nothing if the first output is not finite.
     """
-    graph = _functional(traced, arguments, keep_if_not_finite=keep_if_not_finite)
+    found = next(n for n in traced.graph.graph.nodes if n.op == "output").args[0][0]
+    like = found.meta["val"]
+    first = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
+    inputs = [first, *(t.detach() for t in (*traced.held, *arguments))]
+    graph = _functional(traced, inputs, keep_if_not_finite=keep_if_not_finite)
     noise = take_noise(graph)
-    return Lowered(_compile(graph), noise)
+    return Lowered(_compile(graph), noise, first)
 
 
 def _functional(
-    traced: Traced, arguments: Sequence[Tensor], *, keep_if_not_finite: bool
+    traced: Traced, inputs: Sequence[Tensor], *, keep_if_not_finite: bool
 ) -> GraphModule:
     """Rewrite a trace in the compiler's basic operations, writes at the end."""
     from torch._inductor.decomposition import select_decomp_table
 
     outputs, written = traced.outputs, traced.written
 
-    def step(*inputs: Tensor) -> list[Tensor]:
+    def step(first: Tensor, *inputs: Tensor) -> list[Tensor]:
         values = traced.graph(*inputs)
         new = values[outputs : outputs + len(written)]
         lessons = values[outputs + len(written) :]
@@ -66,7 +73,8 @@ def _functional(
             old = inputs[index]
             value = value.to(old.dtype)
             old.copy_(value if finite is None else torch.where(finite, value, old))
-        return [*values[:outputs], *lessons]
+        first.copy_(values[0])
+        return [*values[1:outputs], *lessons]
 
     table = {**select_decomp_table(), **IN_TERMS_OF_NOISE}
     flat = make_fx(
@@ -75,7 +83,6 @@ def _functional(
         tracing_mode="fake",
         _allow_non_fake_inputs=True,
     )
-    inputs = [tensor.detach() for tensor in (*traced.held, *arguments)]
     with torch.no_grad():
         graph = flat(*inputs)
     graph.graph.set_codegen(CodeGen())
@@ -94,11 +101,16 @@ def _compile(graph: GraphModule) -> Code:
 
     inputs = [n.meta["val"] for n in graph.graph.nodes if n.op == "placeholder"]
     mode = detect_fake_mode(inputs)
-    settings = {"size_asserts": False, "alignment_asserts": False}
+    # What a call brings has been compared with what the graph was made for.
+    settings = {
+        "size_asserts": False,
+        "alignment_asserts": False,
+        "cpp.enable_floating_point_contract_flag": "fast",
+    }
     try:
         with (
             tracing(TracingContext(mode)),
-            config.patch({k: v for k, v in settings.items() if hasattr(config, k)}),
+            config.patch(settings),
             torch.no_grad(),
             warnings.catch_warnings(),
         ):

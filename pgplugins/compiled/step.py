@@ -14,6 +14,9 @@ from pgplugins.compiled.tracing import Traced
 
 Answer = tuple[Tensor, Any]
 
+AT_ONCE = 500
+"""How many runs one call of :meth:`Step.repeat` makes at most."""
+
 
 class Step:
     """Runs the code of a graph, and teaches the estimators afterwards.
@@ -31,9 +34,15 @@ class Step:
         """Get ready for the first run."""
         self.fits = True
         """Whether the graph is right for the state that the estimators have now."""
-        self._code, self._outputs = lowered.code, traced.outputs
+        self._code = lowered.code
+        self._others = traced.outputs - 1
         self._held = list(traced.held)
-        self._noise = [(one, one.new()) for one in lowered.noise]
+        self._noise = lowered.noise
+        # Room for many runs at once: a run then takes what belongs to it as it is.
+        self._many = [one.new(AT_ONCE) for one in lowered.noise]
+        self._found = lowered.first.new_zeros((AT_ONCE, *lowered.first.shape))
+        parts = [*self._many, self._found]
+        self._rows = list(zip(*(part.unbind() for part in parts), strict=True))
         self._lessons = traced.lessons
         index = {id(tensor): i for i, tensor in enumerate(self._held)}
         asked = {id(tensor): answer for tensor, answer in answers}
@@ -47,30 +56,45 @@ class Step:
         """Whether something is learnt between the runs."""
         return bool(self._lessons)
 
-    def run(self, arguments: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Run once; returns outputs, and what is to be learnt from."""
+    def run(self, arguments: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        """Run once.
+
+        Returns:
+            The first output, which the next run overwrites; and the others, with what
+            is to be learnt from.
+        """
+        row = self._rows[0]
+        for one, room in zip(self._noise, row, strict=False):
+            one.draw(room)
         grad = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
         try:
-            noise = [one.draw(room) for one, room in self._noise]
-            return self._code([*noise, *self._held, *arguments])
+            others = self._code([*row, *self._held, *arguments])
         finally:
             torch._C._set_grad_enabled(grad)
+        return row[-1], others
 
-    def repeat(self, times: int, arguments: Sequence[Tensor]) -> list[Tensor]:
-        """Run several times without learning; returns the first output of each."""
-        code, rest = self._code, (*self._held, *arguments)
-        if len(self._noise) != 1:
+    def repeat(self, times: int, arguments: Sequence[Tensor]) -> Tensor:
+        """Run several times without learning, ``AT_ONCE`` at most.
+
+        Returns:
+            The first output of each, shape ``(times, ...)``.
+        """
+        if len(self._noise) > 1:
             # Noise of two kinds at once would be other noise than run by run.
-            return [self.run(arguments)[0] for _ in range(times)]
-        one, _ = self._noise[0]
+            found = [self.run(arguments)[0].clone() for _ in range(times)]
+            return torch.stack(found)
+        for one, room in zip(self._noise, self._many, strict=True):
+            one.draw(room[:times])
+        code, rest = self._code, (*self._held, *arguments)
         with torch.no_grad():
-            rows = one.draw(one.new(times)).unbind()
-            return [code([row, *rest])[0] for row in rows]
+            for row in self._rows[:times]:
+                code([*row, *rest])
+        return self._found[:times].clone()
 
     def learn(self, values: Sequence[Tensor]) -> None:
-        """Teach the estimators what a run has returned."""
-        left = iter(values[self._outputs :])
+        """Teach the estimators what a run has returned beside its first output."""
+        left = iter(values[self._others :])
         for learn, there in self._lessons:
             learn(*(next(left) if is_there else None for is_there in there))
         for known in self._state:

@@ -20,7 +20,7 @@ from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling, steps_shown
 from pgplugins.compiled.signature import Call, Surroundings, read
 from pgplugins.compiled.state import EstimatorState, Unsettled, Use
-from pgplugins.compiled.step import Step
+from pgplugins.compiled.step import AT_ONCE, Step
 from pgplugins.compiled.tracing import Result, Traced, difference, trace
 from pgplugins.compiled.updates import Updates, updates_of
 from pgplugins.core.learning import meeting
@@ -36,7 +36,6 @@ from pgplugins.infer.noted import Notes, noting
 
 _MANY = 8  # graphs, before somebody is told that there may be one too many
 _PATIENCE = 5  # runs in which the state of estimators may take its shape
-_CHUNK = 500  # steps between two looks at the losses
 
 
 class _Compiled(NamedTuple):
@@ -136,7 +135,7 @@ class CompiledSVI:
                     losses.append(torch.tensor([loss]))
                     taken = 1
                 else:
-                    taken = min(left, _CHUNK)
+                    taken = min(left, AT_ONCE)
                     part = self._take_many(compiled, taken, tensors, args, kwargs)
                     losses.append(part)
                     taken = len(part)
@@ -188,16 +187,16 @@ class CompiledSVI:
         step, updates = compiled.step, compiled.updates
         if updates is not None:
             updates.before()
-        values = step.run(tensors)
-        loss: float = values[0].item()
+        first, others = step.run(tensors)
+        loss: float = first.item()
         if not math.isfinite(loss):
             self._not_finite(loss, compiled, args, kwargs)
         if updates is not None:
             updates.after()
         else:
-            self._optimize(compiled, values)
+            self._optimize(compiled, others)
         if step.learns:
-            step.learn(values)
+            step.learn(others)
         return loss
 
     def _take_many(
@@ -217,7 +216,7 @@ class CompiledSVI:
                     break
             return torch.tensor(losses)
         updates.before()
-        found = torch.stack(step.repeat(times, tensors)).cpu()
+        found = step.repeat(times, tensors).cpu()
         finite = found.isfinite()
         taken = int(finite.sum()) if compiled.validated else times
         updates.after(taken)
@@ -225,9 +224,9 @@ class CompiledSVI:
             self._not_finite(float(found[~finite][0]), compiled, args, kwargs)
         return found
 
-    def _optimize(self, compiled: _Compiled, values: Sequence[Tensor]) -> None:
+    def _optimize(self, compiled: _Compiled, gradients: Sequence[Tensor]) -> None:
         """Let an optimizer that has no rule take its step on the graph's gradients."""
-        for param, gradient in zip(compiled.trained, values[1:], strict=False):
+        for param, gradient in zip(compiled.trained, gradients, strict=False):
             param.grad = gradient
         params = {param for _, param in compiled.params}
         self.svi.optim(params)
