@@ -140,7 +140,7 @@ class CompiledLoss:
 
 def _is_current(compiled: _Compiled) -> bool:
     return (
-        compiled.step.fits
+        compiled.step.fits()
         and not compiled.surroundings.changed
         and compiled.validated == is_validation_enabled()
     )

@@ -148,4 +148,3 @@ def _interpreted(graph: GraphModule) -> Code:
         return found
 
     return run
-

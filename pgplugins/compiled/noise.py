@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 aten = torch.ops.aten
-_BLOCK = 16  # torch draws normals by so many; rows of whole blocks can be split anywhere
+_BLOCK = (
+    16  # torch draws normals by so many; rows of whole blocks can be split anywhere
+)
 
 
 class Noise(NamedTuple):

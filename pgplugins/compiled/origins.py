@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import pyro
 import torch
@@ -47,6 +47,7 @@ class Origins(TorchDispatchMode):
         self._names: dict[int, frozenset[str]] = {}
         # Alive until the end, so that no two tensors have the same identity.
         self._seen: list[Tensor] = []
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def mark(self, name: str, value: Tensor) -> None:
         """Note that a value is the draw of a site."""
@@ -76,13 +77,35 @@ class Origins(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._answer(args[0])
         inputs = tree_leaves((args, kwargs))
+        if func._schema.is_mutable:
+            self._keep(inputs)
         result = func(*args, **kwargs)
         names = frozenset(self.names(inputs))
-        if names:
-            for value in tree_leaves(result):
-                if isinstance(value, Tensor):
-                    self._note(value, names)
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor):
+                if any(isinstance(size, torch.SymInt) for size in value.shape):
+                    self._refuse(
+                        f"the shape of what {func.overloadpacket.__name__} returns "
+                        f"depends on {_from(self.names(inputs))}"
+                    )
+                self._note(value, names)
         return result
+
+    def _keep(self, values: Iterable[object]) -> None:
+        """Keep a copy of what is about to be written to outside of the trace."""
+        for value in values:
+            outside = isinstance(value, Tensor) and not isinstance(value, FakeTensor)
+            if outside and id(value) not in self._kept:
+                assert isinstance(value, Tensor)
+                with _disable_current_modes():
+                    self._kept[id(value)] = value, value.detach().clone()
+
+    def restore(self) -> None:
+        """Undo what a trace has written outside: it shows a step, and takes none."""
+        with torch.no_grad():
+            for value, before in self._kept.values():
+                value.copy_(before)
+        self._kept.clear()
 
     def _answer(self, value: Tensor) -> Any:
         known = self._state.get(id(value))
@@ -91,13 +114,16 @@ class Origins(TorchDispatchMode):
                 answer = value.item()
             self.answers.append((value, answer))
             return answer
-        names = self.names([value])
-        comes = f"a value that comes from {_listed(names)}" if names else "a value"
+        self._refuse(
+            f"the program turns {_from(self.names([value]))} into a Python value "
+            "(if, .item(), float())"
+        )
+
+    def _refuse(self, what: str) -> NoReturn:
         raise CompileError(
-            f"{place(sys._getframe())}the program turns {comes} into a Python value "
-            "(if, .item(), float()), so that it may take another path at every call, "
-            "and one graph cannot hold them all. Write torch.where(...) instead of the "
-            "branch, or leave pg.compile out."
+            f"{place(sys._getframe())}{what}, so that it may take another path at "
+            "every call, and one graph cannot hold them all. Write torch.where(...) "
+            "instead of the branch, or leave pg.compile out."
         )
 
 
@@ -114,9 +140,11 @@ class Marking(Messenger):
             self._origins.mark(msg["name"], msg["value"])
 
 
-def _listed(names: Sequence[str]) -> str:
+def _from(names: Sequence[str]) -> str:
+    if not names:
+        return "a value"
     what = "site" if len(names) == 1 else "sites"
-    return f"{what} {', '.join(map(repr, names))}"
+    return f"a value that comes from {what} {', '.join(map(repr, names))}"
 
 
 def place(where: FrameType | TracebackType | None) -> str:

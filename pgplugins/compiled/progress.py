@@ -22,9 +22,7 @@ def compiling() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def steps_shown(
-    steps: int, wanted: bool
-) -> Iterator[Callable[[int, Tensor], None]]:
+def steps_shown(steps: int, wanted: bool) -> Iterator[Callable[[int, Tensor], None]]:
     """Show a progress bar with the latest loss, if it is wanted and can be seen."""
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):

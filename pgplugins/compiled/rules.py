@@ -78,9 +78,7 @@ class _AdamW(_Adam):
     def step(
         self, p: Tensor, g: Tensor, state: State, lr: Tensor, group: Group
     ) -> tuple[Tensor, State]:
-        return super().step(
-            p, g, state, lr, {**group, "decoupled_weight_decay": True}
-        )
+        return super().step(p, g, state, lr, {**group, "decoupled_weight_decay": True})
 
 
 class _ClippedAdam(Rule):

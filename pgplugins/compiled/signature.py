@@ -27,7 +27,9 @@ class Call(NamedTuple):
     rest: list[Any]
     spec: TreeSpec
 
-    def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(
+        self, tensors: list[Tensor]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put the arguments together again, with other tensors."""
         left = iter(tensors)
         leaves = [next(left) if leaf is _TENSOR else leaf for leaf in self.rest]
@@ -160,9 +162,7 @@ class Surroundings:
 
 
 def _equal(one: object, other: object) -> bool:
-    return (
-        type(one) is type(other) and not isinstance(one, Tensor) and one == other
-    )
+    return type(one) is type(other) and not isinstance(one, Tensor) and one == other
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -170,5 +170,3 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
-
-

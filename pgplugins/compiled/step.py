@@ -32,8 +32,6 @@ class Step:
         self, traced: Traced, lowered: Lowered, use: Use, answers: Sequence[Answer]
     ) -> None:
         """Get ready for the first run."""
-        self.fits = True
-        """Whether the graph is right for the state that the estimators have now."""
         self._code = lowered.code
         self._others = traced.outputs - 1
         self._held = list(traced.held)
@@ -97,13 +95,22 @@ class Step:
         left = iter(values[self._others :])
         for learn, there in self._lessons:
             learn(*(next(left) if is_there else None for is_there in there))
+
+    def fits(self) -> bool:
+        """Whether the graph is right for the state that the estimators have now.
+
+        State that has been learnt or loaded meanwhile is what the next run reads.
+        """
         for known in self._state:
             now = known.place.now
+            if now is known.latest:
+                continue
             if not known.fits(now):
-                self.fits = False
-                return
+                return False
+            known.latest = now
             if known.index is not None and now is not None:
                 self._held[known.index] = now
+        return True
 
 
 _UNASKED = object()
@@ -115,6 +122,8 @@ class _Known:
     def __init__(self, place: Place, index: int | None, answer: object) -> None:
         now = place.now
         self.place, self.index, self.answer = place, index, answer
+        # What was asked for its value may have been written into.
+        self.latest = now if answer is _UNASKED else None
         self.shape = None if now is None else now.shape
 
     def fits(self, now: Tensor | None) -> bool:

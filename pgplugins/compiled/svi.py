@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import pyro
@@ -172,7 +172,8 @@ class CompiledSVI:
             if store.get(name) is not param:
                 return False
         return (
-            compiled.step.fits
+            compiled.step.fits()
+            and (compiled.updates is None or compiled.updates.current)
             and not compiled.surroundings.changed
             and compiled.validated == is_validation_enabled()
         )
@@ -212,7 +213,7 @@ class CompiledSVI:
             losses = []
             for _ in range(times):
                 losses.append(self._take(compiled, tensors, args, kwargs))
-                if not step.fits:
+                if not step.fits():
                     break
             return torch.tensor(losses)
         updates.before()
@@ -243,15 +244,21 @@ class CompiledSVI:
             if math.isnan(loss):
                 warnings.warn("Encountered NaN: loss", stacklevel=4)
             return
-        params = [param for _, param in compiled.params]
-        # The eager run says which site it is, if it meets such a draw as well.
-        self.elbo.loss_and_grads(self.svi.model, self.svi.guide, *args, **kwargs)
-        zero_grads(params)
-        raise NotFiniteError(
+        found = (
             f"The loss of a compiled step is {loss}, so its gradient cannot be trusted; "
-            "no parameter has changed. A run that was not compiled had a finite loss, "
-            "so few draws do this. Look for log(0), a division by zero, or a value "
-            "outside a distribution's support."
+            "no parameter has changed."
+        )
+        try:
+            # Says which site it is, if it meets such a draw as well.
+            self.elbo.loss_and_grads(self.svi.model, self.svi.guide, *args, **kwargs)
+        except ValueError as error:
+            raise NotFiniteError(f"{found} {error}") from error
+        finally:
+            zero_grads([param for _, param in compiled.params])
+        raise NotFiniteError(
+            f"{found} A run that was not compiled had a finite loss, so few draws do "
+            "this. Look for log(0), a division by zero, or a value outside a "
+            "distribution's support."
         )
 
     def _first(

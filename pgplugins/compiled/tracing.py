@@ -98,6 +98,8 @@ def trace(
             f"{place(error.__traceback__)}the program cannot be traced, because what "
             f"it does depends on the values of tensors: {_first_line(error)}"
         ) from error
+    finally:
+        origins.restore()
     held = _lift(graph, written)
     where = {id(tensor): i for i, tensor in enumerate(held)}
     return Traced(

@@ -43,6 +43,14 @@ class Updates:
             own.after(steps)
 
     @property
+    def current(self) -> bool:
+        """Whether the optimizers still have the state that the graph writes to."""
+        return all(
+            own.optimizer.state.get(own.param, own.state) is own.state
+            for own in self._own
+        )
+
+    @property
     def decays(self) -> bool:
         """Whether a learning rate changes at every step."""
         return any(own.decay != 1.0 for own in self._own)
@@ -53,8 +61,8 @@ class _Own:
 
     def __init__(self, param: Tensor, optimizer: Optimizer, rule: Rule) -> None:
         (self.group,) = optimizer.param_groups
-        self.param, self.rule = param, rule
-        self.state: dict[str, Any] = optimizer.state[param]
+        self.param, self.optimizer, self.rule = param, optimizer, rule
+        self.state: dict[str, Any] = optimizer.state.get(param, {})
         self.rate = float(self.group["lr"])
         self.lr = torch.tensor(self.rate, dtype=torch.float64, device=param.device)
         count = self.state.get("step", 0)

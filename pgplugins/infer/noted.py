@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.learning import is_tracing
+from pgplugins.core.provenance import Sources
 from pgplugins.errors import ProgramError
 from pgplugins.infer.run import Run
 from pgplugins.infer.static import EveryRun, Execute, FirstRun, Untracked, structure
-
-Parts = list[Site] | list[CostTerm]
 
 
 class Notes:
@@ -23,7 +22,7 @@ class Notes:
 
     def __init__(self) -> None:
         """Start without runs."""
-        self._runs: list[Run] = []
+        self._runs: list[_Found] = []
         self._next = 0
 
     def again(self) -> None:
@@ -43,23 +42,37 @@ class Notes:
         """
         if not is_tracing():
             run = kept.run_watched(execute)
-            self._runs.append(run)
+            self._runs.append(
+                _Found(
+                    structure(run),
+                    [site.upstream for site in run.sites],
+                    [cost.upstream for cost in run.costs],
+                )
+            )
             return run
         run = execute(Untracked())
         known = self._runs[self._next] if self._next < len(self._runs) else None
         self._next += 1
-        if known is None or structure(run) != structure(known):
+        if known is None or structure(run) != known.structure:
             raise ProgramError(
                 "The program met other sites, costs or shapes when it ran again on the "
                 "same arguments, so it depends on something that changes from run to "
                 "run, and cannot be compiled. Pass what changes as an argument, or "
                 "leave pg.compile out."
             )
-        for site, before in zip(run.sites, known.sites, strict=True):
-            site.upstream = before.upstream
-        for cost, before_cost in zip(run.costs, known.costs, strict=True):
-            cost.upstream = before_cost.upstream
+        for site, upstream in zip(run.sites, known.of_sites, strict=True):
+            site.upstream = upstream
+        for cost, upstream in zip(run.costs, known.of_costs, strict=True):
+            cost.upstream = upstream
         return run
+
+
+class _Found(NamedTuple):
+    """What a run has met, and what depends on what in it."""
+
+    structure: Hashable
+    of_sites: list[Sources]
+    of_costs: list[Sources]
 
 
 _notes: Notes | None = None

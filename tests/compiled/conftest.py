@@ -1,0 +1,16 @@
+"""Graphs run as they were traced, unless a test asks for the compiler."""
+
+import pytest
+
+from pgplugins.compiled import lowering
+
+
+@pytest.fixture
+def inductor():
+    """Have Inductor compile the graphs of this test."""
+
+
+@pytest.fixture(autouse=True)
+def uncompiled(request, monkeypatch):
+    if "inductor" not in request.fixturenames:
+        monkeypatch.setattr(lowering, "_compile", lowering._interpreted)
