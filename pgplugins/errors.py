@@ -48,6 +48,10 @@ class ProgramError(PgpluginsError, RuntimeError):
     """A program does something that its objective cannot follow."""
 
 
+class DistributedError(PgpluginsError, RuntimeError):
+    """The processes of a distributed estimate no longer go together."""
+
+
 class MissingExtraError(PgpluginsError, ImportError):
     """A package of an optional extra is not installed."""
 

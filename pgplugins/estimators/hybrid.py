@@ -135,7 +135,8 @@ class Hybrid(Estimator):
         def correct(gradient: Tensor, weight: Tensor) -> Tensor:
             weight = weights.pop() if weights else weight
             parts = _as_counted(gradient.detach(), score, f, weight)
-            self.waiting.add([part.reshape(-1, score.shape[-1]) for part in parts])
+            rows = [part.reshape(-1, score.shape[-1]) for part in parts]
+            self.waiting.add(draw.pool.rows(rows, "scores and path gradients"))
             corrected = gradient if beta is None else gradient - _explained(parts, beta)
             self._learn(score.shape[-1])
             return corrected

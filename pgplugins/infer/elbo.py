@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 
 from pgplugins.core.fold import average_rows, fold
 from pgplugins.core.numbers import flag
+from pgplugins.core.pooling import LOCAL, Pool
+from pgplugins.distributed.collectives import Distributed
+from pgplugins.distributed.session import Session, pool_of
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
@@ -57,6 +62,11 @@ class ELBO(ProgramObjective, PyroELBO):
             (:func:`torch.distributions.kl_divergence`) and its densities depend on its
             own draw in no other way, the divergence stands for their difference, so
             that the site's score or path need not estimate it. Other sites are sampled.
+        distributed: Divide the particles over the ranks of ``torch.distributed``, or of
+            another engine's :class:`~pgplugins.distributed.Collectives`, and pool
+            whatever one process would: the loss, baselines across particles, what
+            estimators learn, and in ``loss_and_grads`` the gradients. The gradient of
+            ``differentiable_loss`` is made to be averaged over ranks.
         retain_graph: Keep the autograd graph after ``loss_and_grads``.
         strict_enumeration_warning: Warn of sites marked for ``TraceEnum_ELBO``.
         ignore_jit_warnings: Refused: Pyro's JIT is not used here.
@@ -65,6 +75,7 @@ class ELBO(ProgramObjective, PyroELBO):
 
     Raises:
         InputError: An argument has a value that cannot be used.
+        InputTypeError: ``distributed`` is of a kind that cannot be used.
         UnknownEstimatorError: No estimator is registered under a name.
 
     Example:
@@ -100,6 +111,7 @@ class ELBO(ProgramObjective, PyroELBO):
         dependencies: str = "provenance",
         static: bool = False,
         analytic_kl: bool = False,
+        distributed: Distributed = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         if ignore_jit_warnings or jit_options is not None:
@@ -121,7 +133,7 @@ class ELBO(ProgramObjective, PyroELBO):
             strict_enumeration_warning=strict_enumeration_warning,
             retain_graph=retain_graph,
         )
-        self._set_up(estimators, dependencies, static=static)
+        self._set_up(estimators, dependencies, static=static, distributed=distributed)
         flag(analytic_kl, "analytic_kl")
         self.analytic_kl = analytic_kl
         self._checked: object = None  # the model whose sites have been looked at
@@ -149,9 +161,11 @@ class ELBO(ProgramObjective, PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss = 0.0
-        with torch.no_grad():
-            for part in self._parts(model, guide, args, kwargs, corrected=False):
+        with self._estimate(model, guide, args, kwargs) as session, torch.no_grad():
+            pool = pool_of(session)
+            for part in self._parts(model, guide, args, kwargs, pool, corrected=False):
                 loss += part.item()
+            loss = _over_ranks(loss, session)
         _warn_if_nan(loss)
         return loss
 
@@ -164,13 +178,22 @@ class ELBO(ProgramObjective, PyroELBO):
     ) -> Tensor:
         """Estimate the negative ELBO; ``backward()`` estimates its gradient.
 
+        With ``distributed`` every rank is told the loss of all; the mean over ranks of
+        the gradients is its gradient.
+
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
+            DistributedError: The ranks do not go together.
         """
         loss: Tensor | None = None
-        for part in self._parts(model, guide, args, kwargs, first_order=False):
-            loss = part if loss is None else loss + part
-        assert loss is not None
+        with self._estimate(model, guide, args, kwargs) as session:
+            pool = pool_of(session)
+            for part in self._parts(
+                model, guide, args, kwargs, pool, first_order=False
+            ):
+                loss = part if loss is None else loss + part
+            assert loss is not None
+            loss = pool.estimate(loss, "the loss")
         _warn_if_nan(loss)
         return loss
 
@@ -183,14 +206,23 @@ class ELBO(ProgramObjective, PyroELBO):
     ) -> float:
         """Estimate the negative ELBO and add its gradient to the parameters'.
 
+        With ``distributed`` both are those of all ranks together.
+
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
+            DistributedError: The ranks do not go together.
         """
         loss = 0.0
-        for part in self._parts(model, guide, args, kwargs):
-            loss += part.item()
-            if part.requires_grad:
-                part.backward(retain_graph=self.retain_graph)
+        with (
+            self._estimate(model, guide, args, kwargs) as session,
+            self._gradients(session),
+        ):
+            pool = pool_of(session)
+            for part in self._parts(model, guide, args, kwargs, pool):
+                loss += part.item()
+                if part.requires_grad:
+                    part.backward(retain_graph=self.retain_graph)
+            loss = _over_ranks(loss, session)
         _warn_if_nan(loss)
         return loss
 
@@ -205,7 +237,26 @@ class ELBO(ProgramObjective, PyroELBO):
 
         They are to be differentiated once.
         """
-        return self._runs(model, guide, args, kwargs, first_order=True)
+        return self._runs(model, guide, args, kwargs, LOCAL, first_order=True)
+
+    def _estimate(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AbstractContextManager[Session | None]:
+        """Begin and end an estimate together with the other ranks, if there are any."""
+
+        def prime() -> None:
+            pyro_elbo: Any = super(ELBO, self)
+            with torch.no_grad():
+                nesting = self.max_plate_nesting
+                pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
+                if not math.isinf(nesting):
+                    self.max_plate_nesting = nesting
+
+        return self._together(prime, model, guide)
 
     def _parts(
         self,
@@ -213,21 +264,25 @@ class ELBO(ProgramObjective, PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        pool: Pool,
         *,
         first_order: bool = True,
         corrected: bool = True,
     ) -> Iterator[Tensor]:
-        """Run model and guide, and yield scalars whose sum is the loss.
+        """Run model and guide, and yield scalars whose sum (over ranks) is the loss.
 
         Args:
             model: The model.
             guide: The guide.
             args: What both are called with.
             kwargs: What both are called with.
+            pool: The ranks.
             first_order: The loss will be differentiated once at most.
             corrected: Correct the gradient; else the value is all that is wanted.
         """
-        for run in self._runs(model, guide, args, kwargs, first_order=first_order):
+        for run in self._runs(
+            model, guide, args, kwargs, pool, first_order=first_order
+        ):
             costs = (
                 fold(run.sites, run.costs, first_order=first_order)
                 if corrected
@@ -238,7 +293,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 check_costs(total, run.costs)
             if corrected:
                 self._register_networks()
-            yield total
+            yield total if run.counts else 0 * total
 
     def _runs(
         self,
@@ -246,32 +301,56 @@ class ELBO(ProgramObjective, PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        pool: Pool,
         *,
         first_order: bool,
     ) -> Iterator[Run]:
         pyro_elbo: Any = super()
 
-        def run(model: Callable[..., Any], guide: Callable[..., Any]) -> Run:
+        def run(
+            model: Callable[..., Any], guide: Callable[..., Any], pool: Pool
+        ) -> Run:
             return self._run(
-                model, guide, args, kwargs, first_order=first_order, programs=programs
+                model,
+                guide,
+                args,
+                kwargs,
+                pool,
+                first_order=first_order,
+                programs=programs,
             )
 
         programs = (model, guide)
         if self.vectorize_particles:
             if math.isinf(self.max_plate_nesting):
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
+            particles = pool.share(self.num_particles)
             yield run(
-                pyro_elbo._vectorized_num_particles(model),
-                pyro_elbo._vectorized_num_particles(guide),
+                self._with_particles(model, particles),
+                self._with_particles(guide, particles),
+                pool,
             )
             return
-        for _ in range(self.num_particles):
+        for turn in pool.turns(self.num_particles):
             try:
-                one = run(model, guide)
+                one = run(model, guide, turn)
             except NestingUnknown:
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-                one = run(model, guide)
+                one = run(model, guide, turn)
             yield one
+
+    def _with_particles(
+        self, program: Callable[..., Any], particles: int
+    ) -> Callable[..., Any]:
+        """Enclose a program in the plate of its particles."""
+        if not self._side_by_side:
+            return program
+        # Pyro's own name for it; Pyro's own method knows one process only.
+        plate = pyro.plate(
+            "num_particles_vectorized", particles, dim=-int(self.max_plate_nesting)
+        )
+        enclosed: Callable[..., Any] = plate(program)
+        return enclosed
 
     def _run(
         self,
@@ -279,6 +358,7 @@ class ELBO(ProgramObjective, PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        pool: Pool,
         *,
         first_order: bool,
         programs: tuple[Callable[..., Any], ...],
@@ -291,7 +371,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 guide,
                 args,
                 kwargs,
-                self._draws(policy, self.max_plate_nesting, particle_dim),
+                self._draws(policy, self.max_plate_nesting, particle_dim, pool),
                 first_order=first_order,
                 additive=self._additive,
                 analytic_kl=self.analytic_kl,
@@ -300,10 +380,18 @@ class ELBO(ProgramObjective, PyroELBO):
 
         found: Run = self._structure.run(execute, *programs)
         self._checked = programs[0]
-        return found
+        return found._replace(counts=pool.counts)
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.
+
+
+def _over_ranks(loss: float, session: Session | None) -> float:
+    """Add up the ranks' shares of a loss."""
+    if session is None:
+        return loss
+    share = torch.tensor(loss, dtype=torch.float64)
+    return session.pool.total(share, 1, "the loss")[0].item()
 
 
 def _warn_if_nan(loss: Any) -> None:
