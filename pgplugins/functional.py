@@ -208,8 +208,9 @@ def surrogate(
     """
     check_distributed(distributed)
     with one_estimate(distributed, "pg.surrogate") as session:
-        draw = _recorded(dist, value, cost)
+        _check_kinds(dist, value, cost)
         chosen = _for_recorded(estimator, baseline)
+        draw = _recorded(dist, value, cost)
         draw.pool = pool_of(session)
         held = cost.detach().unsqueeze(0)
         term = chosen.gradient_term(draw, held)
@@ -219,8 +220,7 @@ def surrogate(
     return torch.zeros_like(cost) if term is None else term
 
 
-def _recorded(dist: Distribution, value: Tensor, cost: Tensor) -> Draw:
-    """Check what :func:`surrogate` was given, and return it as a draw."""
+def _check_kinds(dist: object, value: object, cost: object) -> None:
     for name, given, kind in (
         ("dist", dist, Distribution),
         ("value", value, Tensor),
@@ -231,6 +231,10 @@ def _recorded(dist: Distribution, value: Tensor, cost: Tensor) -> Draw:
                 f"pg.surrogate(dist, value, cost): {name} is a "
                 f"{type(given).__name__}; it must be a {kind.__name__}."
             )
+
+
+def _recorded(dist: Distribution, value: Tensor, cost: Tensor) -> Draw:
+    """Check the shapes that :func:`surrogate` was given, and return them as a draw."""
     base = unmasked(unwrapped(dist))
     event = len(base.event_shape)
     shape = value.shape[: value.dim() - event]

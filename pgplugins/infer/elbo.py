@@ -250,11 +250,10 @@ class ELBO(ProgramObjective, PyroELBO):
 
         def prime() -> None:
             pyro_elbo: Any = super(ELBO, self)
-            with torch.no_grad():
-                nesting = self.max_plate_nesting
-                pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-                if not math.isinf(nesting):
-                    self.max_plate_nesting = nesting
+            nesting = self.max_plate_nesting
+            pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
+            if not math.isinf(nesting):
+                self.max_plate_nesting = nesting
 
         return self._together(prime, model, guide)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pyro
-import torch
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -105,8 +104,7 @@ class ExpectedCost(ProgramObjective):
         total: Tensor | None = None
 
         def prime() -> None:
-            with torch.no_grad():
-                self._guess_max_plate_nesting(program, args, kwargs)
+            self._guess_max_plate_nesting(program, args, kwargs)
 
         with self._together(prime, program) as session:
             pool = pool_of(session)
