@@ -8,6 +8,7 @@ are divided, but for rounding.
 import pyro
 import pyro.distributions as dist
 import torch
+import torch.distributed
 from pyro.infer import SVI
 
 import pgplugins as pg
@@ -119,6 +120,22 @@ def unprimed(objective):
 @case
 def leave_one_out(mine, distributed):
     return train(elbo(distributed, "score_function", "score_function"), 3)
+
+
+@case
+def one_particle_on_each_of_three_ranks(mine, distributed):
+    noise.use([torch.distributed.get_rank()] if distributed else [0, 1, 2], 3)
+    choice = pg.estimator("score_function", baseline="leave_one_out")
+    objective = unprimed(
+        pg.ELBO(
+            num_particles=3,
+            vectorize_particles=True,
+            max_plate_nesting=1,
+            estimators=choice,
+            distributed=distributed,
+        )
+    )
+    return train(objective, 2)
 
 
 @case
@@ -237,6 +254,43 @@ def differentiable_loss(mine, distributed):
         reduce_gradients(parameters(), distributed=distributed)
         found += [loss.item(), *flat([p.grad for p in parameters()])]
     return found
+
+
+class Guide(pyro.nn.PyroModule):
+    def __init__(self):
+        super().__init__()
+        self.loc = torch.nn.Parameter(torch.tensor([-0.3, 0.4]))
+        self.log_scale = torch.nn.Parameter(torch.full((2,), -0.5))
+        self.logits = torch.nn.Parameter(torch.tensor([0.2, -0.4, 0.1]))
+
+    def forward(self):
+        pyro.sample("z", Bell(self.loc, self.log_scale.exp()).to_event(1))
+        with pyro.plate("data", len(DATA)):
+            pyro.sample("b", Coin(logits=self.logits))
+
+
+class Model(pyro.nn.PyroModule):
+    def forward(self):
+        model()
+
+
+@case
+def data_parallel_module(mine, distributed):
+    objective = elbo(distributed, "hybrid", "score_function")
+    module = objective(Model(), Guide())
+    if distributed:
+        module = torch.nn.parallel.DistributedDataParallel(module)
+    optimizer = torch.optim.SGD(module.parameters(), 0.01)
+    found = []
+    for step in range(20):
+        noise.table.step(step)
+        optimizer.zero_grad()
+        loss = module()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    # Not what was learnt: its scale is that of the loss, which is made to be averaged.
+    return found + flat(module.parameters())
 
 
 @case

@@ -6,14 +6,17 @@ import sys
 import torch
 import torch.distributed
 
-from tests.distributed import cases
+from tests.distributed import behaviour, cases
 
 
 def main():
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    found = {"cases": cases.run_all(rank, size)}
+    found = {
+        "cases": cases.run_all(rank, size),
+        "behaviour": behaviour.run_all(rank, size),
+    }
     everyones = [None] * size
     torch.distributed.all_gather_object(everyones, found)
     if rank == 0:
