@@ -9,6 +9,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.util import is_validation_enabled
@@ -165,7 +166,7 @@ class ELBO(ProgramObjective, PyroELBO):
             pool = pool_of(session)
             for part in self._parts(model, guide, args, kwargs, pool, corrected=False):
                 loss += part.item()
-            loss = _over_ranks(loss, session)
+            loss = _over_ranks(loss, pool)
         _warn_if_nan(loss)
         return loss
 
@@ -222,7 +223,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 loss += part.item()
                 if part.requires_grad:
                     part.backward(retain_graph=self.retain_graph)
-            loss = _over_ranks(loss, session)
+            loss = _over_ranks(loss, pool)
         _warn_if_nan(loss)
         return loss
 
@@ -249,11 +250,9 @@ class ELBO(ProgramObjective, PyroELBO):
         """Begin and end an estimate together with the other ranks, if there are any."""
 
         def prime() -> None:
-            pyro_elbo: Any = super(ELBO, self)
-            nesting = self.max_plate_nesting
-            pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-            if not math.isinf(nesting):
-                self.max_plate_nesting = nesting
+            with poutine.block():
+                drawn = poutine.trace(guide).get_trace(*args, **kwargs)
+                poutine.replay(model, trace=drawn)(*args, **kwargs)
 
         return self._together(prime, model, guide)
 
@@ -385,12 +384,10 @@ class ELBO(ProgramObjective, PyroELBO):
         raise NotImplementedError  # Pyro's own trace generator is not used.
 
 
-def _over_ranks(loss: float, session: Session | None) -> float:
+def _over_ranks(loss: float, pool: Pool) -> float:
     """Add up the ranks' shares of a loss."""
-    if session is None:
-        return loss
     share = torch.tensor(loss, dtype=torch.float64)
-    return session.pool.total(share, 1, "the loss")[0].item()
+    return pool.total(share, 1, "the loss")[0].item()
 
 
 def _warn_if_nan(loss: Any) -> None:

@@ -104,7 +104,8 @@ class ExpectedCost(ProgramObjective):
         total: Tensor | None = None
 
         def prime() -> None:
-            self._guess_max_plate_nesting(program, args, kwargs)
+            with _PlateSurvey():
+                program(*args, **kwargs)
 
         with self._together(prime, program) as session:
             pool = pool_of(session)
@@ -196,8 +197,7 @@ class ExpectedCost(ProgramObjective):
         survey = _PlateSurvey()
         with survey:
             program(*args, **kwargs)
-        if math.isinf(self.max_plate_nesting):
-            self.max_plate_nesting = survey.nesting
+        self.max_plate_nesting = survey.nesting
 
 
 class _Part(NamedTuple):

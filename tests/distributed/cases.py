@@ -36,8 +36,11 @@ def run_all(rank, size):
         pyro.clear_param_store()
         pyro.set_rng_seed(7)
         noise.use(mine, PARTICLES)
-        with noise.gumbel_from_the_table():
-            found[name] = [float(x) for x in function(mine, size > 1)]
+        try:
+            with noise.gumbel_from_the_table():
+                found[name] = [float(x) for x in function(mine, size > 1)]
+        except Exception as error:
+            found[name] = [f"{type(error).__name__}: {error}"]
     return found
 
 

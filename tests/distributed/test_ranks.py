@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,14 +18,11 @@ RANKS = 3
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def ranks():
-    """What every rank has found."""
+def torchrun(size, *program):
+    """What a program prints that runs on as many ranks."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node", str(RANKS), "-m", "tests.distributed.worker"),
-        ],
+        [*torchrun, "--nproc_per_node", str(size), *program],
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
@@ -31,7 +30,13 @@ def ranks():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def ranks():
+    """What every rank has found."""
+    return json.loads(torchrun(RANKS, "-m", "tests.distributed.worker"))
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +59,9 @@ def shown(ranks, request):
 @pytest.mark.parametrize("name", cases.CASES)
 def test_ranks_find_what_one_process_finds(ranks, one_process, name):
     expected = one_process[name]
-    assert all(math.isfinite(x) for x in expected)
+    assert all(isinstance(x, float) and math.isfinite(x) for x in expected)
     for rank in ranks:
+        assert len(rank["cases"][name]) == len(expected), rank["cases"][name]
         assert rank["cases"][name] == pytest.approx(expected, rel=1e-11, abs=1e-11)
     # Not a bit between them: they would drift apart.
     assert all(rank["cases"][name] == ranks[0]["cases"][name] for rank in ranks)
@@ -143,6 +149,18 @@ def test_control_flow_in_python(shown):
     assert shown[0] == shown[1] == shown[2]
     # On the way to the posterior, whose logit is log 2/3 + 2.5 * 3 - 4.5 = 2.6.
     assert 1.8 < shown[0]["logit"][0] < 3.4
+
+
+def test_the_example_is_run_by_torchrun():
+    example = Path(__file__).parents[2] / "examples" / "distributed.py"
+    printed = torchrun(2, str(example), "--tiny")
+    assert printed.startswith("64 particles on 2 ranks")
+    assert re.search(r"ranks differ by +0.0e\+00$", printed, re.MULTILINE)
+    last, exact = (
+        float(re.search(rf"{label} +(-?[\d.]+)", printed)[1])
+        for label in ("mean of the last", "minus log-evidence")
+    )
+    assert exact < last < exact + 0.5
 
 
 @pytest.mark.parametrize("way", ["killed", "asleep"])
