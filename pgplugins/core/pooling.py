@@ -172,3 +172,24 @@ def group_totals(
     joined = sums.new_zeros(len(known), 2).index_add(0, place, everyones_sums)
     total, size = joined[torch.searchsorted(known, groups)].unbind(1)
     return total, size
+
+
+def mean_and_std(values: Tensor, pool: Pool = LOCAL) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation over all ranks, as a normalisation needs them.
+
+    Args:
+        values: Of any shape, which may differ from rank to rank; two or more in all.
+        pool: The ranks.
+
+    Returns:
+        Two scalars, detached; the variance has ``n - 1`` below, as in torch.
+
+    Example:
+        >>> mean_and_std(torch.tensor([1.0, 2.0, 6.0]))
+        (tensor(3.), tensor(2.6458))
+    """
+    values = values.detach()
+    total, count = pool.total(values.sum(), values.numel(), "the mean")
+    mean = total / count
+    squares, _ = pool.total((values - mean).square().sum(), 0, "the variance")
+    return mean, (squares / (count - 1)).sqrt()

@@ -84,7 +84,12 @@ class TorchCollectives:
         self.size: int = torch.distributed.get_world_size(group)
         # Such as "cpu:gloo,cuda:nccl".
         backends = torch.distributed.get_backend_config(group).split(",")
-        self._devices = [backend.split(":")[0] for backend in backends]
+        # Gloo does not gather on GPUs, whatever it says.
+        self._devices = [
+            device
+            for device, name in (backend.split(":") for backend in backends)
+            if name != "gloo" or device == "cpu"
+        ]
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum over ranks."""

@@ -61,7 +61,7 @@ def svi(model, guide, objective):
 
 @behaviour
 def own_draws(rank, size):
-    """Draws of the particles, what is drawn afterwards, and both with the seed again."""
+    """What particles draw, what is drawn afterwards, and both with the seed again."""
     drawn = []
 
     def watched():

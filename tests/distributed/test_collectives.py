@@ -10,7 +10,7 @@ import torch
 from pyro.infer import SVI
 
 import pgplugins as pg
-from pgplugins.core.pooling import LOCAL, group_totals
+from pgplugins.core.pooling import LOCAL, group_totals, mean_and_std
 from pgplugins.distributed import (
     SharedPool,
     TorchCollectives,
@@ -108,6 +108,15 @@ def test_group_totals_know_ids_only():
         assert torch.cat([f[index] for f in found]).equal(whole)
     assert group_totals(values, ids)[0].tolist() == [19, 19, 76, 76, 19, 160, 76, 160]
     assert group_totals(values, ids)[1].tolist() == [3, 3, 3, 3, 3, 2, 3, 2]
+
+
+def test_mean_and_standard_deviation_for_a_normalisation():
+    values = torch.randn(8, 3, dtype=torch.float64) + 5
+    found = on_threads(3, lambda c: mean_and_std(part(values, c), SharedPool(c)))
+    assert found[0] == found[1] == found[2]
+    torch.testing.assert_close(found[0], mean_and_std(values), rtol=1e-14, atol=0)
+    expected = values.mean(), values.std()
+    torch.testing.assert_close(found[0], expected, rtol=1e-14, atol=0)
 
 
 def test_reduced_gradients():
