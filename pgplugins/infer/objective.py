@@ -143,8 +143,10 @@ class ProgramObjective:
                 subsamples if self.vectorize_particles else nullcontext(),
             ):
                 yield session
-            stateful = {s: e for s, e in self._bound.sites() if e.state_dict()}
-            self._checks.look("Estimator of site", stateful, pool)
+            learning = {
+                s: e for s, e in self._bound.sites() if any(True for _ in e.buffers())
+            }
+            self._checks.look("Estimator of site", learning, pool)
 
     def _gradients(self, session: Session | None) -> AbstractContextManager[object]:
         """Add up over ranks the gradients that come to parameters meanwhile."""
