@@ -8,6 +8,7 @@ from importlib.metadata import version as _version
 from types import ModuleType as _ModuleType
 
 from pgplugins import families
+from pgplugins.compiled.front import compile
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.diagnostics.comparison import compare
@@ -41,6 +42,7 @@ __all__ = [
     "WrappedDistribution",
     "available",
     "compare",
+    "compile",
     "cost",
     "estimator",
     "expectation",

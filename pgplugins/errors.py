@@ -48,6 +48,10 @@ class ProgramError(PgpluginsError, RuntimeError):
     """A program does something that its objective cannot follow."""
 
 
+class CompileError(PgpluginsError, RuntimeError):
+    """A step cannot be turned into a graph that would be right at every call."""
+
+
 class DistributedError(PgpluginsError, RuntimeError):
     """The processes of a distributed estimate no longer go together."""
 
@@ -70,3 +74,7 @@ class DiscontinuousCostWarning(PgpluginsWarning):
 
 class LintWarning(PgpluginsWarning):
     """``pg.lint`` has found a mistake; the message says what to write instead."""
+
+
+class CompileWarning(PgpluginsWarning):
+    """A compiled step runs, but not as fast as it could."""

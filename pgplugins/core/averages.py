@@ -39,16 +39,19 @@ class PastAverage(nn.Module):
 
         An average of rows with other columns starts afresh.
         """
-        rows = rows[rows.isfinite().all(-1)].double()
-        if rows.shape[0] == 0:
-            return
-        mean, columns = rows.mean(0), rows.shape[1]
+        finite = rows.isfinite().all(-1)
+        count = finite.sum()
+        # Not a selection, whose size would depend on values.
+        kept = torch.where(finite.unsqueeze(-1), rows, 0.0).double()
+        mean, columns = kept.sum(0) / count.clamp_min(1), rows.shape[1]
         if self.value is None or self.value.shape != mean.shape:
+            if not finite.any():
+                return
             self.weight = torch.zeros_like(self.weight)
             self.value = mean
         most = max(self.horizon, self.per_column * columns)
-        self.weight = (self.weight + rows.shape[0]).clamp_max(most)
-        share = (rows.shape[0] / self.weight).clamp_max(1.0).to(mean)
+        self.weight = (self.weight + count).clamp_max(most)
+        share = (count / self.weight.clamp_min(1.0)).clamp_max(1.0).to(mean)
         self.value = self.value.lerp(mean, share)
 
     def _load_from_state_dict(

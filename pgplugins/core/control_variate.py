@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 from pgplugins.core.algebra import zero_valued
 from pgplugins.core.coordinates import coordinates
 from pgplugins.core.draw import Draw
+from pgplugins.core.learning import afterwards
 from pgplugins.core.own_parameters import OwnParameters, own_law
 from pgplugins.core.path import rsample
 from pgplugins.core.provenance import plain
@@ -127,7 +128,8 @@ class ControlVariate(nn.Module):
             if others is not None:
                 parts.append(_column(others, batch))
             u, costs, *by_row = draw.pool.rows(parts, what)
-            self.separable.update(u, costs[:, 0], by_row[0][:, 0] if by_row else None)
+            said = by_row[0][:, 0] if by_row else None
+            afterwards(self.separable.update, u, costs[:, 0], said)
             return
         own, count = extra.own, step.score.shape[-1]
         score = step.score.reshape(-1, count)
@@ -135,19 +137,15 @@ class ControlVariate(nn.Module):
             slope = own.gradient(step.guess.value).reshape(-1, count)
             gradient = _column(step.rest, batch) * score + slope
             scores, gradients = draw.pool.rows([score, gradient], what)
-            self.noise.update(scores.unsqueeze(0), gradients.unsqueeze(0))
+            afterwards(self.noise.update, scores.unsqueeze(0), gradients.unsqueeze(0))
         path = torch.stack([own.gradient(part) for part in step.u.unbind(-1)], -2)
         parts = [u, path.reshape(-1, size * count), score, _column(f, batch)]
         if step.others is not None:
             parts.append(_column(step.others, batch))
-        u, paths, score, costs, *by_row = draw.pool.rows(parts, what)
-        self.full.update(
-            u,
-            paths.unflatten(-1, (size, count)),
-            score,
-            costs[:, 0],
-            by_row[0][:, 0] if by_row else None,
-        )
+        u, path, score, costs, *by_row = draw.pool.rows(parts, what)
+        paths = path.reshape(-1, size, count)
+        said = by_row[0][:, 0] if by_row else None
+        afterwards(self.full.update, u, paths, score, costs[:, 0], said)
 
 
 def _column(value: Tensor, batch: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.learning import is_tracing
 from pgplugins.errors import EstimatorError, NotFiniteError, ProgramError
 
 
@@ -21,7 +22,7 @@ def require_finite(value: Tensor, what: str) -> None:
             ...
         pgplugins.errors.NotFiniteError: The cost is nan in 1 of 2 entries...
     """
-    if value.isfinite().all():
+    if is_tracing() or value.isfinite().all():
         return
     bad = value.isnan()
     kind = "nan" if bad.any() else "infinite"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from pgplugins.core.learning import is_tracing
 from pgplugins.errors import FlatCostError
 
 
@@ -36,8 +37,8 @@ def guard_flat_cost(
         FlatCostError: Here, or from ``backward``.
     """
     attached = [v for v in values if v.requires_grad]
-    if not attached:
-        return
+    if not attached or is_tracing():
+        return  # in a trace there are no values to compare
     held = cost.detach()
     if held.numel() == 0:
         return

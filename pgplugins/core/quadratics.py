@@ -111,16 +111,21 @@ class SeparableQuadratic(nn.Module):
     nothing is left out.
     """
 
+    trusted: Tensor
+
     def __init__(self) -> None:
         """Start without a past."""
         super().__init__()
         self.moments = PastAverage(1000.0, per_column=10 / 3)
         self.foretold = PastAverage(300.0)
+        # Apart from the weight, which changes at every call: a step that is compiled
+        # has to be compiled anew when what was read has another value.
+        self.register_buffer("trusted", torch.tensor(False))
 
     def guess(self, u: Tensor) -> Guess | None:
         """Guess the cost at coordinates ``(*batch_shape, M)``; ``None`` at first."""
         found = self._coefficients(u)
-        if found is None or float(self.foretold.weight) < _ENOUGH:
+        if found is None or not self.trusted:
             return None
         slopes, means = found
         moments = self.foretold.value
@@ -150,6 +155,7 @@ class SeparableQuadratic(nn.Module):
             self.foretold.update(
                 torch.cat([guess, guess * guess, rest, guess * rest], -1)
             )
+            self.trusted = self.foretold.weight >= _ENOUGH
         self.moments.update(
             torch.cat([powers, powers * powers, powers * rest, rest, f[:, None]], -1)
         )

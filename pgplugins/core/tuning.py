@@ -56,14 +56,18 @@ class Tuned(nn.Module):
 
     def step(self, gradient: Tensor) -> None:
         """Take one step against the gradient; none if it is not finite."""
-        if not bool(gradient.isfinite().all()):
-            return
-        self.steps = self.steps + 1
-        count = float(self.steps)
-        self.mean = self.mean.lerp(gradient, 0.1)
-        self.square = self.square.lerp(gradient.square(), 0.001)
-        size = (self.square / (1 - 0.999**count)).sqrt() + 1e-8
-        self.value = self.value - self.rate / (1 - 0.9**count) * self.mean / size
+        finite = gradient.isfinite().all()
+        steps = self.steps + 1
+        count = steps.double()
+        mean = self.mean.lerp(gradient, 0.1)
+        square = self.square.lerp(gradient.square(), 0.001)
+        size = (square / (1 - 0.999**count).to(square)).sqrt() + 1e-8
+        rate = (self.rate / (1 - 0.9**count)).to(mean)
+        # Not a branch, which a traced step could not take.
+        self.steps = torch.where(finite, steps, self.steps)
+        self.mean = torch.where(finite, mean, self.mean)
+        self.square = torch.where(finite, square, self.square)
+        self.value = torch.where(finite, self.value - rate * mean / size, self.value)
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any

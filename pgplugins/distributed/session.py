@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from pgplugins.core.learning import is_tracing
 from pgplugins.core.pooling import LOCAL, Pool
 from pgplugins.distributed.collectives import Distributed, collectives_of
 from pgplugins.distributed.seeds import common_seed
 from pgplugins.distributed.shared import SharedPool
-from pgplugins.errors import DistributedError
+from pgplugins.errors import CompileError, DistributedError
+
+NOT_OVER_RANKS: Final = (
+    "pg.compile traces what one process does, and with distributed=... ranks exchange "
+    "numbers in the middle of a step. Leave either of them out."
+)
 
 
 class Session(NamedTuple):
@@ -40,11 +46,14 @@ def one_estimate(distributed: Distributed, what: str) -> Iterator[Session | None
 
     Raises:
         DistributedError: Another rank has failed, is gone, or does something else.
+        CompileError: The call is being traced.
     """
     collectives = collectives_of(distributed)
     if collectives is None:
         yield None
         return
+    if is_tracing():
+        raise CompileError(NOT_OVER_RANKS)
     pool = SharedPool(collectives)
     seed = pool.meet(f"the beginning of {what}", common_seed())[0]
     try:

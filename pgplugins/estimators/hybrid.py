@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from pgplugins.core.control_variate import Attached, ControlVariate
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.core.learning import afterwards
 from pgplugins.core.numbers import positive_integer, within
 from pgplugins.core.own_parameters import OwnParameters, own_law
 from pgplugins.core.parameters import parameters_of, with_parameters
@@ -135,10 +136,10 @@ class Hybrid(Estimator):
         def correct(gradient: Tensor, weight: Tensor) -> Tensor:
             weight = weights.pop() if weights else weight
             parts = _as_counted(gradient.detach(), score, f, weight)
-            rows = [part.reshape(-1, score.shape[-1]) for part in parts]
-            self.waiting.add(draw.pool.rows(rows, "scores and path gradients"))
             corrected = gradient if beta is None else gradient - _explained(parts, beta)
-            self._learn(score.shape[-1])
+            rows = [part.reshape(-1, score.shape[-1]) for part in parts]
+            shown = draw.pool.rows(rows, "scores and path gradients")
+            afterwards(self._learn, *shown)
             return corrected
 
         own.correct(correct)
@@ -170,8 +171,10 @@ class Hybrid(Estimator):
         """One regression for all parameters, or one for each of too many."""
         return 1 if size <= self.max_parameters else size
 
-    def _learn(self, size: int) -> None:
-        """Learn from the calls that wait, if there are enough of them."""
+    def _learn(self, *rows: Tensor) -> None:
+        """Let a call wait, and learn from those that wait if there are enough."""
+        self.waiting.add(rows)
+        size = rows[0].shape[-1]
         groups = self._groups(size)
         columns = 2 * size // groups
         enough = self.past.missing(groups, columns)

@@ -186,17 +186,28 @@ class ELBO(ProgramObjective, PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
             DistributedError: The ranks do not go together.
         """
-        loss: Tensor | None = None
         with self._estimate(model, guide, args, kwargs) as session:
             pool = pool_of(session)
-            for part in self._parts(
-                model, guide, args, kwargs, pool, first_order=False
-            ):
-                loss = part if loss is None else loss + part
-            assert loss is not None
-            loss = pool.estimate(loss, "the loss")
+            parts = self._parts(model, guide, args, kwargs, pool, first_order=False)
+            loss = pool.estimate(_sum(parts), "the loss")
         _warn_if_nan(loss)
         return loss
+
+    def first_order_loss(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """As :meth:`differentiable_loss`, for one derivative only, which is cheaper.
+
+        Nothing is decided by its value, so that it can be traced.
+
+        Raises:
+            NotFiniteError: A log-density is nan or infinite (with validation on).
+        """
+        return _sum(self._parts(model, guide, args, kwargs, LOCAL))
 
     def loss_and_grads(
         self,
@@ -376,12 +387,19 @@ class ELBO(ProgramObjective, PyroELBO):
                 check_model=self._checked is not programs[0],
             )
 
-        found: Run = self._structure.run(execute, *programs)
+        found: Run = self._find(execute, *programs)
         self._checked = programs[0]
         return found._replace(counts=pool.counts)
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.
+
+
+def _sum(parts: Iterator[Tensor]) -> Tensor:
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
 
 
 def _over_ranks(loss: float, pool: Pool) -> float:

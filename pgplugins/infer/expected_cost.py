@@ -169,7 +169,7 @@ class ExpectedCost(ProgramObjective):
             paths.update(draws.paths)
             return Run(list(draws.sites.values()), draws.costs)
 
-        run = self._structure.run(execute, original)._replace(counts=pool.counts)
+        run = self._find(execute, original)._replace(counts=pool.counts)
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "

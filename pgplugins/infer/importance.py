@@ -13,6 +13,7 @@ from torch import Tensor
 from pgplugins.core.credit import Credit
 from pgplugins.core.finite import require_finite, require_zero
 from pgplugins.core.fold import Site
+from pgplugins.core.learning import meet
 from pgplugins.core.numbers import within
 from pgplugins.core.pooling import Pool
 from pgplugins.distributed.collectives import Distributed
@@ -224,6 +225,7 @@ def _terms(
         particles.own_plate(site)  # one that is masked out has shown no cost
         draw.first_order = first_order
         draw.credit = credit.weighing(particles.own_share(site))
+        meet(estimator)
         term = estimator.gradient_term(draw, _signal(site, credit))
         if term is not None:
             if is_validation_enabled():

@@ -18,6 +18,7 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_unwritten, version_of
 from pgplugins.core.fit import check_draw, fits_for_good, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
+from pgplugins.core.learning import is_tracing
 from pgplugins.core.parts import describe, element
 from pgplugins.core.pooling import Pool
 from pgplugins.core.provenance import Sources, Tracked, plain
@@ -211,6 +212,8 @@ class Draws(Recording):
     ) -> Estimator | None:
         """Return the site's estimator; ``None`` after noting that it does not fit."""
         asked = infer.get("estimator")
+        if is_tracing():
+            return self.bound.of(name)  # chosen, and found to fit, by the run before
         circumstances = (id(asked), _kinds(fn), fn.event_shape, base.has_rsample)
         known = self.rules.steady and self.bound.recall(name, circumstances)
         if known:

@@ -21,8 +21,10 @@ from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws
+from pgplugins.infer.noted import notes
 from pgplugins.infer.ranks import Checks, CommonSubsamples, Primed, SharedGradients
-from pgplugins.infer.static import EveryRun, FirstRun, program_key
+from pgplugins.infer.run import Run
+from pgplugins.infer.static import EveryRun, Execute, FirstRun, program_key
 
 
 class ProgramObjective:
@@ -94,6 +96,13 @@ class ProgramObjective:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over a checkpoint, also for sites that are yet to be met."""
         self._bound.restore(state)
+
+    def _find(self, execute: Execute, *programs: Callable[..., Any]) -> Run:
+        """Run a program and find which costs lie downstream of which sites."""
+        wanted = notes()
+        if wanted is None:
+            return self._structure.run(execute, *programs)
+        return wanted.run(self._structure, execute, *programs)
 
     @property
     def _side_by_side(self) -> bool:

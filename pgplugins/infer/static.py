@@ -143,6 +143,10 @@ class FirstRun:
         self._known: dict[Hashable, tuple[list[Sources], list[Sources]]] = {}
         self._changed = False
 
+    def run_watched(self, execute: Execute) -> Run:
+        """Run a program of which nothing is known."""
+        return self._find.run_watched(execute)
+
     def run(self, execute: Execute, *programs: Callable[..., Any]) -> Run:
         """Run a program untracked if its structure is known, else tracked.
 
@@ -153,7 +157,7 @@ class FirstRun:
         program = program_key(*programs)
         if self._known and not self._changed:
             run = execute(Untracked())
-            found = self._known.get((program, _structure(run)))
+            found = self._known.get((program, structure(run)))
             if found is not None:
                 for site, upstream in zip(run.sites, found[0], strict=True):
                     site.upstream = upstream
@@ -165,7 +169,7 @@ class FirstRun:
             return run
         self._changed = False
         run = self._find.run_watched(lambda policy: _refuse_branches(execute, policy))
-        self._known[program, _structure(run)] = (
+        self._known[program, structure(run)] = (
             [site.upstream for site in run.sites],
             [cost.upstream for cost in run.costs],
         )
@@ -229,7 +233,8 @@ def _identity(program: Callable[..., Any]) -> Hashable:
     )
 
 
-def _structure(run: Run) -> Hashable:
+def structure(run: Run) -> Hashable:
+    """What tells a run from one that met other sites, costs, plates or shapes."""
     return (
         tuple((s.name, s.plates, s.draw.value.shape, s.row_dim) for s in run.sites),
         tuple((c.name, c.plates, c.value.shape) for c in run.costs),

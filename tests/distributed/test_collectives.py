@@ -17,7 +17,7 @@ from pgplugins.distributed import (
     collectives_of,
     reduce_gradients,
 )
-from pgplugins.errors import DistributedError
+from pgplugins.errors import CompileError, DistributedError
 
 
 class Thread:
@@ -255,6 +255,35 @@ def test_without_a_process_group_nothing_is_distributed():
     elbo = pg.ELBO(distributed=True)  # a group may come later
     with pytest.raises(DistributedError, match="init_process_group"):
         elbo.loss(lambda: None, lambda: None)
+
+
+def test_an_objective_over_ranks_is_not_compiled():
+    def model():
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    svi = SVI(model, model, pyro.optim.SGD({}), pg.ELBO(distributed=True))
+    with pytest.raises(CompileError, match="distributed"):
+        pg.compile(svi)
+
+    class Twin(Alone):
+        """A second rank that does and has exactly the same."""
+
+        size = 2
+
+        def all_gather(self, tensor):
+            return [tensor, tensor]
+
+        def all_reduce(self, tensor):
+            return 2 * tensor
+
+    loc = torch.tensor(0.5, requires_grad=True)
+
+    def program():
+        pg.cost("c", pyro.sample("z", dist.Normal(loc, 1.0)) ** 2)
+
+    objective = pg.ExpectedCost(num_particles=4, distributed=Twin())
+    with pytest.raises(CompileError, match="distributed"):
+        pg.compile(lambda: objective(program))()
 
 
 def test_an_objective_over_ranks_is_not_compared():

@@ -1,0 +1,1 @@
+"""Steps and losses as graphs: traced once, compiled, run with little Python."""

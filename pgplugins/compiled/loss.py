@@ -1,0 +1,189 @@
+"""A loss whose value and gradient come from one compiled graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from pyro.infer.util import is_validation_enabled
+from torch import Tensor
+
+from pgplugins.compiled.lowering import lower
+from pgplugins.compiled.origins import Marking, Origins
+from pgplugins.compiled.progress import compiling
+from pgplugins.compiled.signature import Call, Surroundings, read
+from pgplugins.compiled.state import EstimatorState, Unsettled, Use
+from pgplugins.compiled.step import Step
+from pgplugins.compiled.tracing import Result, difference, trace
+from pgplugins.core.finite import require_finite
+from pgplugins.core.learning import meeting
+from pgplugins.errors import CompileError, ShapeError
+from pgplugins.infer.noted import noting
+
+
+class _Compiled(NamedTuple):
+    step: Step
+    leaves: list[Tensor]
+    by_argument: list[int]
+    surroundings: Surroundings
+    validated: bool
+
+
+class CompiledLoss:
+    """Calls a function as a compiled graph; made by :func:`pgplugins.compile`.
+
+    The gradient is computed with the value. It is right to the first order, for all
+    leaves that the loss depends on and for arguments that require a gradient.
+
+    Args:
+        function: Returns a scalar loss.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        """Compile nothing yet: the first call shows the arguments."""
+        self._function = function
+        self._known: dict[Hashable, _Compiled] = {}
+        self.compile_seconds = 0.0
+        """How long tracing and compiling have taken so far."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss; ``backward()`` passes its gradient on.
+
+        The first call with arguments of new shapes runs as usual and compiles the next.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            CompileError: What the function does depends on the values of tensors, or
+                changes from call to call.
+            ShapeError: The loss is no scalar.
+            NotFiniteError: The loss is nan or infinite (with validation on).
+        """
+        call = read(args, kwargs)
+        compiled = self._known.get(call.key)
+        if compiled is None or not _is_current(compiled):
+            return self._first(call, args, kwargs)
+        values = compiled.step.run([tensor.detach() for tensor in call.tensors])
+        if compiled.validated:
+            require_finite(values[0], "The loss of a compiled function")
+        if compiled.step.learns:
+            compiled.step.learn(values)
+        wanted = [*compiled.leaves, *(call.tensors[i] for i in compiled.by_argument)]
+        gradients = values[1 : 1 + len(wanted)]
+        loss: Tensor = _Known.apply(  # type: ignore[no-untyped-call]
+            values[0], gradients, *wanted
+        )
+        return loss
+
+    def _first(
+        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        started = time.perf_counter()
+        surroundings = Surroundings(self._function)
+        with noting() as notes, meeting() as met, compiling() as show:
+            loss = self._function(*args, **kwargs)
+            _require_scalar(loss)
+            by_argument = [i for i, t in enumerate(call.tensors) if t.requires_grad]
+            given = {id(call.tensors[i]) for i in by_argument}
+            leaves = [leaf for leaf in _leaves(loss) if id(leaf) not in given]
+            state = EstimatorState(met.values())
+            uses: list[Use] = []
+
+            def both(*tensors: Tensor) -> Result:
+                attached = list(tensors)
+                for i in by_argument:
+                    attached[i] = attached[i].detach().requires_grad_()
+                args, kwargs = call.arguments(attached)
+                with state.used() as use, Marking(origins):
+                    value = self._function(*args, **kwargs)
+                    wanted = [*leaves, *(attached[i] for i in by_argument)]
+                    found = torch.autograd.grad(value, wanted, allow_unused=True)
+                uses.append(use)
+                gradients = [
+                    torch.zeros_like(w) if g is None else g
+                    for w, g in zip(wanted, found, strict=True)
+                ]
+                return Result([value, *gradients], use.writes)
+
+            arguments = [tensor.detach() for tensor in call.tensors]
+            traces = []
+            try:
+                for _ in range(2):
+                    notes.again()
+                    origins = Origins(state.tensors)
+                    traces.append(trace(both, arguments, origins))
+            except Unsettled:
+                return loss
+            changed = difference(*traces)
+            if changed is not None:
+                raise CompileError(
+                    "The function does something else at every call, which one graph "
+                    f"cannot hold: {changed}. Numbers that change have to be tensors "
+                    "that are passed as arguments."
+                )
+            validated = is_validation_enabled()
+            show("compiling")
+            lowered = lower(traces[-1], arguments, keep_if_not_finite=validated)
+        self.compile_seconds += time.perf_counter() - started
+        self._known[call.key] = _Compiled(
+            Step(traces[-1], lowered, uses[-1], origins.answers),
+            leaves,
+            by_argument,
+            surroundings,
+            validated,
+        )
+        return loss
+
+
+def _is_current(compiled: _Compiled) -> bool:
+    return (
+        compiled.step.fits
+        and not compiled.surroundings.changed
+        and compiled.validated == is_validation_enabled()
+    )
+
+
+def _require_scalar(loss: object) -> None:
+    if isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad:
+        return
+    found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+    if isinstance(loss, Tensor) and loss.dim() == 0:
+        found = "a scalar that depends on nothing that requires a gradient"
+    raise ShapeError(
+        "pg.compile(function): the function has to return a scalar loss with a "
+        f"gradient; found {found}. Write .sum() or .mean() inside of it."
+    )
+
+
+def _leaves(loss: Tensor) -> Iterator[Tensor]:
+    """Yield the leaves that a loss has a gradient for."""
+    seen: set[object] = set()
+    waiting: list[Any] = [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            yield leaf
+        waiting.extend(parent for parent, _ in node.next_functions)
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradients have been computed already."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, gradients: Sequence[Tensor], *wanted: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(*gradients)
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return None, None, *(gradient * known for known in ctx.saved_tensors)

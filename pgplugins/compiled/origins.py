@@ -1,0 +1,135 @@
+"""Which draws a traced value comes from, and where the program asks for its value."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+from pgplugins.errors import CompileError
+
+_LIBRARIES = tuple(
+    str(Path(file).parent)
+    for file in (torch.__file__, pyro.__file__, str(Path(__file__).parent))
+)
+
+
+class Origins(TorchDispatchMode):
+    """Follows the draws through a trace, and refuses to turn a value into a Python one.
+
+    A graph holds one way through the program; a program that asks for values (``if``,
+    ``.item()``, ``float()``) may take another at the next call. The state of estimators
+    may be asked: it changes between the runs of a graph only, and what it answered is
+    kept, so that the graph can be given up when the answer changes.
+
+    Args:
+        state: Tensors whose values may be asked for.
+    """
+
+    def __init__(self, state: Iterable[Tensor]) -> None:
+        """Start without draws."""
+        super().__init__()
+        self.answers: list[tuple[Tensor, Any]] = []
+        """State that was asked for its value, and the value."""
+        self._state = {id(tensor): tensor for tensor in state}
+        self._names: dict[int, frozenset[str]] = {}
+        # Alive until the end, so that no two tensors have the same identity.
+        self._seen: list[Tensor] = []
+
+    def mark(self, name: str, value: Tensor) -> None:
+        """Note that a value is the draw of a site."""
+        self._note(value, frozenset([name]))
+
+    def names(self, values: Iterable[object]) -> list[str]:
+        """Return the sites that values come from."""
+        found: set[str] = set()
+        for value in values:
+            found |= self._names.get(id(value), frozenset())
+        return sorted(found)
+
+    def _note(self, value: Tensor, names: frozenset[str]) -> None:
+        if names:
+            self._names[id(value)] = self._names.get(id(value), frozenset()) | names
+            self._seen.append(value)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation, and note where its results come from."""
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return self._answer(args[0])
+        inputs = tree_leaves((args, kwargs))
+        result = func(*args, **kwargs)
+        names = frozenset(self.names(inputs))
+        if names:
+            for value in tree_leaves(result):
+                if isinstance(value, Tensor):
+                    self._note(value, names)
+        return result
+
+    def _answer(self, value: Tensor) -> Any:
+        known = self._state.get(id(value))
+        if known is not None and not isinstance(value, FakeTensor):
+            with _disable_current_modes():
+                answer = value.item()
+            self.answers.append((value, answer))
+            return answer
+        names = self.names([value])
+        comes = f"a value that comes from {_listed(names)}" if names else "a value"
+        raise CompileError(
+            f"{place(sys._getframe())}the program turns {comes} into a Python value "
+            "(if, .item(), float()), so that it may take another path at every call, "
+            "and one graph cannot hold them all. Write torch.where(...) instead of the "
+            "branch, or leave pg.compile out."
+        )
+
+
+class Marking(Messenger):
+    """Tells which values are draws, in a Pyro program that is being traced."""
+
+    def __init__(self, origins: Origins) -> None:
+        """Keep whom to tell."""
+        super().__init__()
+        self._origins = origins
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and isinstance(msg["value"], Tensor):
+            self._origins.mark(msg["name"], msg["value"])
+
+
+def _listed(names: Sequence[str]) -> str:
+    what = "site" if len(names) == 1 else "sites"
+    return f"{what} {', '.join(map(repr, names))}"
+
+
+def place(where: FrameType | TracebackType | None) -> str:
+    """Say in which line of the user's a frame or an error is, as a message begins."""
+    if isinstance(where, TracebackType):
+        walked = [(frame, line) for frame, line in traceback.walk_tb(where)]
+    else:
+        walked = list(traceback.walk_stack(where))[::-1]
+    for frame, line in reversed(walked):
+        file = frame.f_code.co_filename
+        if file.startswith("<") or file.startswith(_LIBRARIES):
+            continue
+        code = linecache.getline(file, line).strip()
+        quoted = f" ({code})" if code else ""
+        return f"{Path(file).name}, line {line}{quoted}: "
+    return ""

@@ -1,0 +1,361 @@
+"""Stochastic variational inference with steps that are compiled graphs."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import SVI
+from pyro.infer.util import is_validation_enabled, zero_grads
+from torch import Tensor
+
+from pgplugins.compiled.lowering import lower
+from pgplugins.compiled.origins import Marking, Origins
+from pgplugins.compiled.progress import compiling, steps_shown
+from pgplugins.compiled.signature import Call, Surroundings, read
+from pgplugins.compiled.state import EstimatorState, Unsettled, Use
+from pgplugins.compiled.step import Step
+from pgplugins.compiled.tracing import Result, Traced, difference, trace
+from pgplugins.compiled.updates import Updates, updates_of
+from pgplugins.core.learning import meeting
+from pgplugins.core.numbers import flag, positive_integer
+from pgplugins.distributed.session import NOT_OVER_RANKS
+from pgplugins.errors import (
+    CompileError,
+    CompileWarning,
+    InputTypeError,
+    NotFiniteError,
+)
+from pgplugins.infer.elbo import ELBO
+from pgplugins.infer.noted import Notes, noting
+
+_MANY = 8  # graphs, before somebody is told that there may be one too many
+_PATIENCE = 5  # runs in which the state of estimators may take its shape
+_CHUNK = 500  # steps between two looks at the losses
+
+
+class _Compiled(NamedTuple):
+    """A step, and what it was compiled for."""
+
+    step: Step
+    updates: Updates | None
+    params: list[tuple[str, Tensor]]
+    trained: list[Tensor]
+    surroundings: Surroundings
+    validated: bool
+
+
+class CompiledSVI:
+    """Takes the steps of a :class:`pyro.infer.SVI` as compiled graphs.
+
+    Made by :func:`pgplugins.compile`. Parameters stay in Pyro's store, the optimizer's
+    state in the optimizer and estimators' state in the objective; all of it is up to
+    date after every step, so that plain ``svi.step`` and checkpoints go on from there.
+
+    Args:
+        svi: With an objective of this library.
+
+    Raises:
+        InputTypeError: The objective is another one.
+        CompileError: The objective is divided over ranks.
+    """
+
+    def __init__(self, svi: SVI) -> None:
+        """Compile nothing yet: the first step shows the arguments."""
+        elbo = getattr(svi.loss, "__self__", None)
+        if not isinstance(elbo, ELBO):
+            kind = type(svi.loss if elbo is None else elbo).__name__
+            raise InputTypeError(
+                f"pg.compile(svi) takes an SVI whose loss is an objective of this "
+                f"library; found {kind}. Write loss=pg.ELBO(), which takes the "
+                "arguments of Trace_ELBO, or pg.IWELBO() or pg.RenyiELBO()."
+            )
+        if elbo.distributed is not False:
+            raise CompileError(NOT_OVER_RANKS)
+        self.svi = svi
+        self.elbo: ELBO = elbo
+        self.compile_seconds = 0.0
+        """How long tracing and compiling have taken so far."""
+        self._known: dict[Hashable, _Compiled] = {}
+        self._unsettled = 0
+        self._latest: tuple[tuple[Any, ...], _Compiled, list[Tensor]] | None = None
+
+    def step(self, *args: Any, **kwargs: Any) -> float:
+        """Take one step; as :meth:`pyro.infer.SVI.step`.
+
+        The first step for arguments of new shapes runs as usual and compiles the next.
+
+        Args:
+            args: What model and guide are called with. Graphs are kept by the shapes
+                of tensors and the values of everything else.
+            kwargs: Likewise.
+
+        Returns:
+            The estimate of the loss.
+
+        Raises:
+            CompileError: What the program does depends on the values of tensors, or
+                changes from call to call.
+            NotFiniteError: The loss is nan or infinite (with validation on); nothing
+                has changed.
+        """
+        compiled, tensors = self._find(args, kwargs)
+        if compiled is None:
+            return self._first(read(args, kwargs), args, kwargs)
+        return self._take(compiled, tensors, args, kwargs)
+
+    def run(
+        self, steps: int, *args: Any, progress: bool = True, **kwargs: Any
+    ) -> Tensor:
+        """Take several steps on the same arguments.
+
+        Args:
+            steps: How many.
+            args: As for :meth:`step`.
+            progress: Show a progress bar, on a terminal.
+            kwargs: As for :meth:`step`.
+
+        Returns:
+            The losses, shape ``(steps,)``.
+
+        Raises:
+            CompileError: As :meth:`step`.
+            NotFiniteError: As :meth:`step`; the steps before have been taken.
+        """
+        positive_integer(steps, "steps")
+        flag(progress, "progress")
+        losses: list[Tensor] = []
+        with steps_shown(steps, progress) as show:
+            left = steps
+            while left > 0:
+                compiled, tensors = self._find(args, kwargs)
+                if compiled is None:
+                    loss = self._first(read(args, kwargs), args, kwargs)
+                    losses.append(torch.tensor([loss]))
+                    taken = 1
+                else:
+                    taken = min(left, _CHUNK)
+                    part = self._take_many(compiled, taken, tensors, args, kwargs)
+                    losses.append(part)
+                    taken = len(part)
+                left -= taken
+                show(taken, losses[-1])
+        like = losses[-1]
+        return torch.cat([part.to(like) for part in losses])
+
+    def _find(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[_Compiled | None, list[Tensor]]:
+        """Return what was compiled for such arguments, if it is still right."""
+        latest = self._latest
+        if (
+            latest is not None
+            and not kwargs
+            and len(args) == len(latest[0])
+            and all(a is b for a, b in zip(args, latest[0], strict=True))
+        ):
+            _, compiled, tensors = latest
+            if self._is_current(compiled):
+                return compiled, tensors
+        call = read(args, kwargs)
+        found = self._known.get(call.key)
+        if found is not None and not self._is_current(found):
+            del self._known[call.key]
+            found = None
+        self._latest = None if found is None or kwargs else (args, found, call.tensors)
+        return found, call.tensors
+
+    def _is_current(self, compiled: _Compiled) -> bool:
+        store = pyro.get_param_store()._params
+        for name, param in compiled.params:
+            if store.get(name) is not param:
+                return False
+        return (
+            compiled.step.fits
+            and not compiled.surroundings.changed
+            and compiled.validated == is_validation_enabled()
+        )
+
+    def _take(
+        self,
+        compiled: _Compiled,
+        tensors: Sequence[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> float:
+        step, updates = compiled.step, compiled.updates
+        if updates is not None:
+            updates.before()
+        values = step.run(tensors)
+        loss: float = values[0].item()
+        if not math.isfinite(loss):
+            self._not_finite(loss, compiled, args, kwargs)
+        if updates is not None:
+            updates.after()
+        else:
+            self._optimize(compiled, values)
+        if step.learns:
+            step.learn(values)
+        return loss
+
+    def _take_many(
+        self,
+        compiled: _Compiled,
+        times: int,
+        tensors: Sequence[Tensor],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Tensor:
+        step, updates = compiled.step, compiled.updates
+        if step.learns or updates is None or updates.decays:
+            losses = []
+            for _ in range(times):
+                losses.append(self._take(compiled, tensors, args, kwargs))
+                if not step.fits:
+                    break
+            return torch.tensor(losses)
+        updates.before()
+        found = torch.stack(step.repeat(times, tensors)).cpu()
+        finite = found.isfinite()
+        taken = int(finite.sum()) if compiled.validated else times
+        updates.after(taken)
+        if not finite.all():
+            self._not_finite(float(found[~finite][0]), compiled, args, kwargs)
+        return found
+
+    def _optimize(self, compiled: _Compiled, values: Sequence[Tensor]) -> None:
+        """Let an optimizer that has no rule take its step on the graph's gradients."""
+        for param, gradient in zip(compiled.trained, values[1:], strict=False):
+            param.grad = gradient
+        params = {param for _, param in compiled.params}
+        self.svi.optim(params)
+        zero_grads(params)
+
+    def _not_finite(
+        self,
+        loss: float,
+        compiled: _Compiled,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        if not compiled.validated:
+            if math.isnan(loss):
+                warnings.warn("Encountered NaN: loss", stacklevel=4)
+            return
+        params = [param for _, param in compiled.params]
+        # The eager run says which site it is, if it meets such a draw as well.
+        self.elbo.loss_and_grads(self.svi.model, self.svi.guide, *args, **kwargs)
+        zero_grads(params)
+        raise NotFiniteError(
+            f"The loss of a compiled step is {loss}, so its gradient cannot be trusted; "
+            "no parameter has changed. A run that was not compiled had a finite loss, "
+            "so few draws do this. Look for log(0), a division by zero, or a value "
+            "outside a distribution's support."
+        )
+
+    def _first(
+        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> float:
+        """Take a step that is not compiled, and compile the next."""
+        svi = self.svi
+        surroundings = Surroundings(svi.model, svi.guide)
+        started = time.perf_counter()
+        with noting() as notes, meeting() as met, compiling() as show:
+            with poutine.trace(param_only=True) as capture:
+                loss = self.elbo.loss_and_grads(svi.model, svi.guide, *args, **kwargs)
+            params = {
+                name: site["value"].unconstrained()
+                for name, site in capture.trace.nodes.items()
+            }
+            trained = {n: p for n, p in params.items() if p.grad is not None}
+            state = EstimatorState(met.values())
+            job = _Job(self, call, notes, state, list(trained.values()))
+            try:
+                first, _, _ = job.trace(None)
+            except Unsettled:
+                self._unsettled += 1
+                if self._unsettled > _PATIENCE:
+                    zero_grads(set(params.values()))
+                    raise
+                first = None
+            except Exception:
+                zero_grads(set(params.values()))
+                raise
+            svi.optim(set(params.values()))
+            zero_grads(set(params.values()))
+            if first is None:
+                return float(loss)
+            self._unsettled = 0
+            updates = updates_of(svi.optim, trained)
+            traced, use, origins = job.trace(updates)
+            changed = difference(first, traced)
+            if changed is not None:
+                raise CompileError(
+                    "The program does something else at every call, which one graph "
+                    f"cannot hold: {changed}. Numbers that change (counters, annealed "
+                    "weights, batches from an iterator) have to be tensors that are "
+                    "passed as arguments of step."
+                )
+            validated = is_validation_enabled()
+            show("compiling")
+            lowered = lower(traced, call.tensors, keep_if_not_finite=validated)
+        self.compile_seconds += time.perf_counter() - started
+        self._known[call.key] = _Compiled(
+            Step(traced, lowered, use, origins.answers),
+            updates,
+            list(params.items()),
+            list(trained.values()),
+            surroundings,
+            validated,
+        )
+        if len(self._known) == _MANY:
+            warnings.warn(
+                f"{_MANY} graphs have been compiled for {_MANY} kinds of arguments "
+                "(shapes of tensors, values of everything else). Pad batches to one "
+                "shape, and pass numbers that change as tensors: torch.tensor(beta).",
+                CompileWarning,
+                stacklevel=3,
+            )
+        return float(loss)
+
+
+class _Job:
+    """The tracing of one step."""
+
+    def __init__(
+        self,
+        owner: CompiledSVI,
+        call: Call,
+        notes: Notes,
+        state: EstimatorState,
+        trained: Sequence[Tensor],
+    ) -> None:
+        self._owner, self._call, self._notes = owner, call, notes
+        self._state, self._trained = state, trained
+
+    def trace(self, updates: Updates | None) -> tuple[Traced, Use, Origins]:
+        """Trace loss and gradients, and what the optimizer makes of them."""
+        elbo, svi = self._owner.elbo, self._owner.svi
+        origins = Origins(self._state.tensors)
+        self._notes.again()
+
+        def step(*tensors: Tensor) -> Result:
+            args, kwargs = self._call.arguments(list(tensors))
+            with self._state.used() as use, Marking(origins):
+                loss = elbo.first_order_loss(svi.model, svi.guide, *args, **kwargs)
+                gradients = torch.autograd.grad(loss, list(self._trained))
+            uses.append(use)
+            if updates is None:
+                return Result([loss, *gradients], use.writes)
+            with torch.no_grad():
+                return Result([loss], [*use.writes, *updates.writes(gradients)])
+
+        uses: list[Use] = []
+        traced = trace(step, self._call.tensors, origins)
+        return traced, uses[0], origins

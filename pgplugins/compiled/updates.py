@@ -1,0 +1,104 @@
+"""The optimizer's part of a step: inside the graph where its rule is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro.optim import PyroOptim
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pgplugins.compiled.rules import Rule, rule_of
+from pgplugins.compiled.tracing import Write
+
+
+class Updates:
+    """Steps of Pyro's optimizers for some parameters, on the optimizers' own state.
+
+    Args:
+        params: The parameters that have a gradient, each with its optimizer and rule.
+    """
+
+    def __init__(self, params: Sequence[tuple[Tensor, Optimizer, Rule]]) -> None:
+        """Start from where the optimizers are."""
+        self._own = [_Own(*part) for part in params]
+
+    def writes(self, gradients: Sequence[Tensor]) -> list[Write]:
+        """Return all tensors that a step changes, with their new values."""
+        found: list[Write] = []
+        for own, gradient in zip(self._own, gradients, strict=True):
+            found += own.writes(gradient)
+        return found
+
+    def before(self) -> None:
+        """Tell the graph the learning rates of the next step."""
+        for own in self._own:
+            own.before()
+
+    def after(self, steps: int = 1) -> None:
+        """Let the optimizers count steps that the graph has taken."""
+        for own in self._own:
+            own.after(steps)
+
+    @property
+    def decays(self) -> bool:
+        """Whether a learning rate changes at every step."""
+        return any(own.decay != 1.0 for own in self._own)
+
+
+class _Own:
+    """One parameter and what its optimizer knows of it."""
+
+    def __init__(self, param: Tensor, optimizer: Optimizer, rule: Rule) -> None:
+        (self.group,) = optimizer.param_groups
+        self.param, self.rule = param, rule
+        self.state: dict[str, Any] = optimizer.state[param]
+        self.rate = float(self.group["lr"])
+        self.lr = torch.tensor(self.rate, dtype=torch.float64, device=param.device)
+        count = self.state.get("step", 0)
+        # Pyro's own optimizer counts in Python.
+        self.counts = isinstance(count, int)
+        self.step = (
+            torch.tensor(float(count), dtype=torch.float64, device=param.device)
+            if self.counts
+            else count
+        )
+        self.decay = self.group.get("lrd", 1.0)
+
+    def writes(self, gradient: Tensor) -> list[Write]:
+        step = self.step + 1
+        names = self.rule.entries(self.group)
+        state = {"step": step, **{name: self.state[name] for name in names}}
+        param, new = self.rule.step(self.param, gradient, state, self.lr, self.group)
+        return [
+            (self.param, param),
+            (self.step, step),
+            *((self.state[name], value) for name, value in new.items()),
+        ]
+
+    def before(self) -> None:
+        if self.decay != 1.0:
+            self.group["lr"] *= self.decay
+        if self.group["lr"] != self.rate:
+            self.rate = self.group["lr"]
+            self.lr.fill_(self.rate)
+
+    def after(self, steps: int) -> None:
+        if self.counts and "step" in self.state:
+            self.state["step"] += steps
+
+
+def updates_of(optim: PyroOptim, params: Mapping[str, Tensor]) -> Updates | None:
+    """Return the steps that the graph can take; ``None`` if the optimizer has to."""
+    if type(optim) is not PyroOptim:
+        return None
+    found = []
+    for param in params.values():
+        optimizer = optim.optim_objs.get(param)
+        rule = rule_of(optimizer)
+        if rule is None or optim.grad_clip.get(param) is not None:
+            return None
+        found.append((param, optimizer, rule))
+    return Updates(found)
