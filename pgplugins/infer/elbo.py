@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.util import is_validation_enabled
@@ -26,7 +26,7 @@ from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.messenger import NestingUnknown
 from pgplugins.infer.objective import ProgramObjective
-from pgplugins.infer.program import run_pair
+from pgplugins.infer.program import run_pair, visit_pair
 from pgplugins.infer.run import Run
 from pgplugins.infer.total import check_costs, total_cost
 
@@ -259,12 +259,7 @@ class ELBO(ProgramObjective, PyroELBO):
         kwargs: dict[str, Any],
     ) -> AbstractContextManager[Session | None]:
         """Begin and end an estimate together with the other ranks, if there are any."""
-
-        def prime() -> None:
-            with poutine.block():
-                drawn = poutine.trace(guide).get_trace(*args, **kwargs)
-                poutine.replay(model, trace=drawn)(*args, **kwargs)
-
+        prime = partial(visit_pair, model, guide, args, kwargs)
         return self._together(prime, model, guide)
 
     def _parts(

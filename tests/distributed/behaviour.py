@@ -240,7 +240,7 @@ def control_flow_in_python(rank, size):
         pyro.sample("z", dist.Bernoulli(logits=logit))
 
     objective = elbo(size, None, vectorize_particles=False)
-    steps = svi(branching, guess, objective)
-    for _ in range(150):
+    steps = SVI(branching, guess, pyro.optim.Adam({"lr": 0.1}), objective)
+    for _ in range(40):
         steps.step(0)
     return parameters()

@@ -148,7 +148,7 @@ def test_too_few_particles(shown):
 def test_control_flow_in_python(shown):
     assert shown[0] == shown[1] == shown[2]
     # On the way to the posterior, whose logit is log 2/3 + 2.5 * 3 - 4.5 = 2.6.
-    assert 1.8 < shown[0]["logit"][0] < 3.4
+    assert 1.5 < shown[0]["logit"][0] < 3.7
 
 
 def test_the_example_is_run_by_torchrun():
