@@ -52,6 +52,10 @@ class CompileError(PgpluginsError, RuntimeError):
     """A step cannot be turned into a graph that would be right at every call."""
 
 
+class DistributedError(PgpluginsError, RuntimeError):
+    """The processes of a distributed estimate no longer go together."""
+
+
 class MissingExtraError(PgpluginsError, ImportError):
     """A package of an optional extra is not installed."""
 

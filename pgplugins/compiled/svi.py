@@ -25,6 +25,7 @@ from pgplugins.compiled.tracing import Result, Traced, difference, trace
 from pgplugins.compiled.updates import Updates, updates_of
 from pgplugins.core.learning import meeting
 from pgplugins.core.numbers import flag, positive_integer
+from pgplugins.distributed.session import NOT_OVER_RANKS
 from pgplugins.errors import (
     CompileError,
     CompileWarning,
@@ -61,6 +62,7 @@ class CompiledSVI:
 
     Raises:
         InputTypeError: The objective is another one.
+        CompileError: The objective is divided over ranks.
     """
 
     def __init__(self, svi: SVI) -> None:
@@ -73,6 +75,8 @@ class CompiledSVI:
                 f"library; found {kind}. Write loss=pg.ELBO(), which takes the "
                 "arguments of Trace_ELBO, or pg.IWELBO() or pg.RenyiELBO()."
             )
+        if elbo.distributed is not False:
+            raise CompileError(NOT_OVER_RANKS)
         self.svi = svi
         self.elbo: ELBO = elbo
         self.compile_seconds = 0.0

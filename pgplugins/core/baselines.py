@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.finite import require_finite
 from pgplugins.core.numbers import within
 from pgplugins.core.parameters import parameters_of
+from pgplugins.core.pooling import Pool
 from pgplugins.errors import EstimatorError, ShapeError
 
 
@@ -109,6 +111,7 @@ class MovingAverage(Baseline):
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Take the current costs into the average."""
         mean = cost.detach().mean().to(self.total)
+        mean = draw.pool.mean(mean, cost.numel(), "the moving average")
         # One cost that is not finite must not spoil all that follow.
         mean = torch.where(mean.isfinite(), mean, self.total / self.weight.clamp_min(1))
         self.total = self.decay * self.total + (1 - self.decay) * mean
@@ -183,6 +186,7 @@ class Neural(Baseline):
         features = torch.cat(_once(values, batch), -1).to(cost)
         if self.network is None:
             self.network = _network(features.shape[-1]).to(cost)
+            _start_alike(self.network, draw.pool)
         guess: Tensor = self.network(features)
         if guess.shape != (*features.shape[:-1], 1):
             raise ShapeError(
@@ -205,6 +209,13 @@ class Neural(Baseline):
 
 def _network(features: int) -> nn.Module:
     return nn.Sequential(nn.Linear(features, 32), nn.Tanh(), nn.Linear(32, 1))
+
+
+def _start_alike(network: nn.Module, pool: Pool) -> None:
+    """Give the network of every rank the first one's weights."""
+    weights = parameters_to_vector(network.parameters()).detach()
+    (everyones,) = pool.rows([weights.unsqueeze(1)], "a baseline network's start")
+    vector_to_parameters(everyones[: len(weights), 0], network.parameters())
 
 
 def _with_event(draw: Draw, batch: int) -> list[Tensor]:

@@ -121,24 +121,34 @@ class ControlVariate(nn.Module):
         f = cost.detach().squeeze(0)
         size = step.u.shape[-1]
         u = step.u.detach().reshape(-1, size)
+        what = "the rows that a quadratic is fitted to"
         if extra.own is None or step.score is None:
             others = draw.others_cost(f)
-            by_row = None if others is None else _rows(others, batch)
-            afterwards(self.separable.update, u, _rows(f, batch), by_row)
+            parts = [u, _column(f, batch)]
+            if others is not None:
+                parts.append(_column(others, batch))
+            u, costs, *by_row = draw.pool.rows(parts, what)
+            said = by_row[0][:, 0] if by_row else None
+            afterwards(self.separable.update, u, costs[:, 0], said)
             return
         own, count = extra.own, step.score.shape[-1]
         score = step.score.reshape(-1, count)
         if step.guess is not None:
             slope = own.gradient(step.guess.value).reshape(-1, count)
-            gradient = _rows(step.rest, batch).unsqueeze(-1) * score + slope
-            afterwards(self.noise.update, score.unsqueeze(0), gradient.unsqueeze(0))
+            gradient = _column(step.rest, batch) * score + slope
+            scores, gradients = draw.pool.rows([score, gradient], what)
+            afterwards(self.noise.update, scores.unsqueeze(0), gradients.unsqueeze(0))
         path = torch.stack([own.gradient(part) for part in step.u.unbind(-1)], -2)
-        by_row = None if step.others is None else _rows(step.others, batch)
+        parts = [u, path.reshape(-1, size * count), score, _column(f, batch)]
+        if step.others is not None:
+            parts.append(_column(step.others, batch))
+        u, path, score, costs, *by_row = draw.pool.rows(parts, what)
         paths = path.reshape(-1, size, count)
-        afterwards(self.full.update, u, paths, score, _rows(f, batch), by_row)
+        said = by_row[0][:, 0] if by_row else None
+        afterwards(self.full.update, u, paths, score, costs[:, 0], said)
 
 
-def _rows(value: Tensor, batch: int) -> Tensor:
-    """Average over other sites' rows and put the batch elements in a row."""
+def _column(value: Tensor, batch: int) -> Tensor:
+    """Average over other sites' rows and put the batch elements in a column."""
     others = tuple(range(value.dim() - batch))
-    return (value.mean(others) if others else value).reshape(-1)
+    return (value.mean(others) if others else value).reshape(-1, 1)

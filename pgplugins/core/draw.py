@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.algebra import first_score_term, leave_one_out_mean, score_term
+from pgplugins.core.algebra import first_score_term, score_term
 from pgplugins.core.credit import Credit
 from pgplugins.core.features import log_prob_near_support
 from pgplugins.core.path import density
+from pgplugins.core.pooling import LOCAL, Pool
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Draw:
             says of this draw.
         first_order: Set by the front: the loss will be differentiated once, so that
             score terms need no more than their first derivative.
+        pool: Set by the front: the processes that share the estimate. What an estimator
+            learns from several draws goes through it.
 
     Example:
         >>> import torch
@@ -55,6 +58,7 @@ class Draw:
     particle_dim: int | None = None
     credit: Credit | None = None
     first_order: bool = False
+    pool: Pool = LOCAL
     _log_prob: Tensor | None = field(default=None, init=False, repr=False)
     _row: Tensor | None = field(default=None, init=False, repr=False)
 
@@ -156,6 +160,10 @@ class Draw:
             others = self.credit.others
             return None if others is None else others.expand_as(cost)
         dim = self.particle_dim
-        if dim is None or cost.shape[dim] < 2:
+        if dim is None:
             return None
-        return leave_one_out_mean(cost.detach(), dim)
+        cost = cost.detach()
+        total, count = self.pool.total(
+            cost.sum(dim, keepdim=True), cost.shape[dim], "the other particles' costs"
+        )
+        return None if count < 2 else (total - cost) / (count - 1)

@@ -162,7 +162,11 @@ class Estimator(nn.Module, ABC):
         """
 
     def update(self, draw: Draw, cost: Tensor) -> None:
-        """Learn from the past: called after ``gradient_term`` was built."""
+        """Learn from the past: called after ``gradient_term`` was built.
+
+        What is learnt from costs goes through ``draw.pool``, so that processes that
+        share an estimate have the same state.
+        """
 
     def refusal(self, dist: Distribution) -> str | None:
         """Say why this estimator cannot serve ``dist``, or ``None`` if it can."""

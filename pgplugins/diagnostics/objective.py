@@ -159,7 +159,17 @@ class Variational(Objective):
         args: tuple[Any, ...],
         template: ELBO,
     ) -> None:
-        """Keep the parts."""
+        """Keep the parts.
+
+        Raises:
+            InputError: The template is one of several ranks'.
+        """
+        if template.distributed is not False:
+            raise InputError(
+                "An ELBO with distributed=... is one rank's part of an estimate, and "
+                "estimators are compared and explained in one process. Leave "
+                "distributed out here."
+            )
         self.name = _name(model, "model")
         self.size = template.num_particles
         self._model = model

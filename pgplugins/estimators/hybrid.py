@@ -138,7 +138,8 @@ class Hybrid(Estimator):
             parts = _as_counted(gradient.detach(), score, f, weight)
             corrected = gradient if beta is None else gradient - _explained(parts, beta)
             rows = [part.reshape(-1, score.shape[-1]) for part in parts]
-            afterwards(self._learn, *rows)
+            shown = draw.pool.rows(rows, "scores and path gradients")
+            afterwards(self._learn, *shown)
             return corrected
 
         own.correct(correct)

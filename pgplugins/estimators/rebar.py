@@ -99,6 +99,7 @@ class Rebar(Estimator):
             (gradient,) = torch.autograd.grad(
                 extra.estimate.square().sum(), extra.leaf, retain_graph=True
             )
+        gradient, _ = draw.pool.total(gradient, 0, "the gradient of eta")
         self.tuned.step(gradient)
         extra.estimate = None
 

@@ -84,12 +84,17 @@ class Relax(Estimator):
             (gradient,) = torch.autograd.grad(
                 extra.estimate.square().mean(), extra.leaf
             )
+            gradient = draw.pool.mean(
+                gradient, extra.estimate.numel(), "the gradient of the network"
+            )
             assert self.past.value is not None
             size = self.past.value[1].clamp_min(torch.finfo(gradient.dtype).tiny)
             self.network.step(gradient / size.to(gradient))
             extra.estimate = None
         f = cost.detach().double()
-        self.past.update(torch.stack([f.mean(), f.square().mean()]).unsqueeze(0))
+        means = torch.stack([f.mean(), f.square().mean()])
+        means = draw.pool.mean(means, f.numel(), "the mean cost")
+        self.past.update(means.unsqueeze(0))
         if not self.network.started:
             self._start(extra.site)
 

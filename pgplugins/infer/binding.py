@@ -91,11 +91,17 @@ class BoundEstimators(nn.Module):
             )
         return bound
 
-    def trained(self) -> Iterator[tuple[str, Estimator]]:
-        """Yield the sites whose estimators have parameters of their own."""
+    def sites(self) -> Iterator[tuple[str, Estimator]]:
+        """Yield the sites that have been met, with their estimators."""
         for site in self._keys:
             bound = self._modules[_module_name(site)]
-            if isinstance(bound, Estimator) and _has_parameters(bound):
+            assert isinstance(bound, Estimator)
+            yield site, bound
+
+    def trained(self) -> Iterator[tuple[str, Estimator]]:
+        """Yield the sites whose estimators have parameters of their own."""
+        for site, bound in self.sites():
+            if _has_parameters(bound):
                 yield site, bound
 
 

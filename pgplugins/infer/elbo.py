@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
@@ -15,12 +18,15 @@ from torch import Tensor, nn
 
 from pgplugins.core.fold import average_rows, fold
 from pgplugins.core.numbers import flag
+from pgplugins.core.pooling import LOCAL, Pool
+from pgplugins.distributed.collectives import Distributed
+from pgplugins.distributed.session import Session, pool_of
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.messenger import NestingUnknown
 from pgplugins.infer.objective import ProgramObjective
-from pgplugins.infer.program import run_pair
+from pgplugins.infer.program import run_pair, visit_pair
 from pgplugins.infer.run import Run
 from pgplugins.infer.total import check_costs, total_cost
 
@@ -57,6 +63,11 @@ class ELBO(ProgramObjective, PyroELBO):
             (:func:`torch.distributions.kl_divergence`) and its densities depend on its
             own draw in no other way, the divergence stands for their difference, so
             that the site's score or path need not estimate it. Other sites are sampled.
+        distributed: Divide the particles over the ranks of ``torch.distributed``, or of
+            another engine's :class:`~pgplugins.distributed.Collectives`, and pool
+            whatever one process would: the loss, baselines across particles, what
+            estimators learn, and in ``loss_and_grads`` the gradients. The gradient of
+            ``differentiable_loss`` is made to be averaged over ranks.
         retain_graph: Keep the autograd graph after ``loss_and_grads``.
         strict_enumeration_warning: Warn of sites marked for ``TraceEnum_ELBO``.
         ignore_jit_warnings: Refused: Pyro's JIT is not used here.
@@ -65,6 +76,7 @@ class ELBO(ProgramObjective, PyroELBO):
 
     Raises:
         InputError: An argument has a value that cannot be used.
+        InputTypeError: ``distributed`` is of a kind that cannot be used.
         UnknownEstimatorError: No estimator is registered under a name.
 
     Example:
@@ -100,6 +112,7 @@ class ELBO(ProgramObjective, PyroELBO):
         dependencies: str = "provenance",
         static: bool = False,
         analytic_kl: bool = False,
+        distributed: Distributed = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         if ignore_jit_warnings or jit_options is not None:
@@ -121,7 +134,7 @@ class ELBO(ProgramObjective, PyroELBO):
             strict_enumeration_warning=strict_enumeration_warning,
             retain_graph=retain_graph,
         )
-        self._set_up(estimators, dependencies, static=static)
+        self._set_up(estimators, dependencies, static=static, distributed=distributed)
         flag(analytic_kl, "analytic_kl")
         self.analytic_kl = analytic_kl
         self._checked: object = None  # the model whose sites have been looked at
@@ -149,9 +162,11 @@ class ELBO(ProgramObjective, PyroELBO):
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
         loss = 0.0
-        with torch.no_grad():
-            for part in self._parts(model, guide, args, kwargs, corrected=False):
+        with self._estimate(model, guide, args, kwargs) as session, torch.no_grad():
+            pool = pool_of(session)
+            for part in self._parts(model, guide, args, kwargs, pool, corrected=False):
                 loss += part.item()
+            loss = _over_ranks(loss, pool)
         _warn_if_nan(loss)
         return loss
 
@@ -164,10 +179,17 @@ class ELBO(ProgramObjective, PyroELBO):
     ) -> Tensor:
         """Estimate the negative ELBO; ``backward()`` estimates its gradient.
 
+        With ``distributed`` every rank is told the loss of all; the mean over ranks of
+        the gradients is its gradient.
+
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
+            DistributedError: The ranks do not go together.
         """
-        loss = _sum(self._parts(model, guide, args, kwargs, first_order=False))
+        with self._estimate(model, guide, args, kwargs) as session:
+            pool = pool_of(session)
+            parts = self._parts(model, guide, args, kwargs, pool, first_order=False)
+            loss = pool.estimate(_sum(parts), "the loss")
         _warn_if_nan(loss)
         return loss
 
@@ -185,7 +207,7 @@ class ELBO(ProgramObjective, PyroELBO):
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
-        return _sum(self._parts(model, guide, args, kwargs))
+        return _sum(self._parts(model, guide, args, kwargs, LOCAL))
 
     def loss_and_grads(
         self,
@@ -196,14 +218,23 @@ class ELBO(ProgramObjective, PyroELBO):
     ) -> float:
         """Estimate the negative ELBO and add its gradient to the parameters'.
 
+        With ``distributed`` both are those of all ranks together.
+
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
+            DistributedError: The ranks do not go together.
         """
         loss = 0.0
-        for part in self._parts(model, guide, args, kwargs):
-            loss += part.item()
-            if part.requires_grad:
-                part.backward(retain_graph=self.retain_graph)
+        with (
+            self._estimate(model, guide, args, kwargs) as session,
+            self._gradients(session),
+        ):
+            pool = pool_of(session)
+            for part in self._parts(model, guide, args, kwargs, pool):
+                loss += part.item()
+                if part.requires_grad:
+                    part.backward(retain_graph=self.retain_graph)
+            loss = _over_ranks(loss, pool)
         _warn_if_nan(loss)
         return loss
 
@@ -218,7 +249,18 @@ class ELBO(ProgramObjective, PyroELBO):
 
         They are to be differentiated once.
         """
-        return self._runs(model, guide, args, kwargs, first_order=True)
+        return self._runs(model, guide, args, kwargs, LOCAL, first_order=True)
+
+    def _estimate(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AbstractContextManager[Session | None]:
+        """Begin and end an estimate together with the other ranks, if there are any."""
+        prime = partial(visit_pair, model, guide, args, kwargs)
+        return self._together(prime, model, guide)
 
     def _parts(
         self,
@@ -226,21 +268,25 @@ class ELBO(ProgramObjective, PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        pool: Pool,
         *,
         first_order: bool = True,
         corrected: bool = True,
     ) -> Iterator[Tensor]:
-        """Run model and guide, and yield scalars whose sum is the loss.
+        """Run model and guide, and yield scalars whose sum (over ranks) is the loss.
 
         Args:
             model: The model.
             guide: The guide.
             args: What both are called with.
             kwargs: What both are called with.
+            pool: The ranks.
             first_order: The loss will be differentiated once at most.
             corrected: Correct the gradient; else the value is all that is wanted.
         """
-        for run in self._runs(model, guide, args, kwargs, first_order=first_order):
+        for run in self._runs(
+            model, guide, args, kwargs, pool, first_order=first_order
+        ):
             costs = (
                 fold(run.sites, run.costs, first_order=first_order)
                 if corrected
@@ -251,7 +297,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 check_costs(total, run.costs)
             if corrected:
                 self._register_networks()
-            yield total
+            yield total if run.counts else 0 * total
 
     def _runs(
         self,
@@ -259,32 +305,56 @@ class ELBO(ProgramObjective, PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        pool: Pool,
         *,
         first_order: bool,
     ) -> Iterator[Run]:
         pyro_elbo: Any = super()
 
-        def run(model: Callable[..., Any], guide: Callable[..., Any]) -> Run:
+        def run(
+            model: Callable[..., Any], guide: Callable[..., Any], pool: Pool
+        ) -> Run:
             return self._run(
-                model, guide, args, kwargs, first_order=first_order, programs=programs
+                model,
+                guide,
+                args,
+                kwargs,
+                pool,
+                first_order=first_order,
+                programs=programs,
             )
 
         programs = (model, guide)
         if self.vectorize_particles:
             if math.isinf(self.max_plate_nesting):
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
+            particles = pool.share(self.num_particles)
             yield run(
-                pyro_elbo._vectorized_num_particles(model),
-                pyro_elbo._vectorized_num_particles(guide),
+                self._with_particles(model, particles),
+                self._with_particles(guide, particles),
+                pool,
             )
             return
-        for _ in range(self.num_particles):
+        for turn in pool.turns(self.num_particles):
             try:
-                one = run(model, guide)
+                one = run(model, guide, turn)
             except NestingUnknown:
                 pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-                one = run(model, guide)
+                one = run(model, guide, turn)
             yield one
+
+    def _with_particles(
+        self, program: Callable[..., Any], particles: int
+    ) -> Callable[..., Any]:
+        """Enclose a program in the plate of its particles."""
+        if not self._side_by_side:
+            return program
+        # Pyro's own name for it; Pyro's own method knows one process only.
+        plate = pyro.plate(
+            "num_particles_vectorized", particles, dim=-int(self.max_plate_nesting)
+        )
+        enclosed: Callable[..., Any] = plate(program)
+        return enclosed
 
     def _run(
         self,
@@ -292,6 +362,7 @@ class ELBO(ProgramObjective, PyroELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        pool: Pool,
         *,
         first_order: bool,
         programs: tuple[Callable[..., Any], ...],
@@ -304,7 +375,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 guide,
                 args,
                 kwargs,
-                self._draws(policy, self.max_plate_nesting, particle_dim),
+                self._draws(policy, self.max_plate_nesting, particle_dim, pool),
                 first_order=first_order,
                 additive=self._additive,
                 analytic_kl=self.analytic_kl,
@@ -313,7 +384,7 @@ class ELBO(ProgramObjective, PyroELBO):
 
         found: Run = self._find(execute, *programs)
         self._checked = programs[0]
-        return found
+        return found._replace(counts=pool.counts)
 
     def _get_trace(self, *args: Any) -> Any:
         raise NotImplementedError  # Pyro's own trace generator is not used.
@@ -324,6 +395,12 @@ def _sum(parts: Iterator[Tensor]) -> Tensor:
     for part in parts:
         total = total + part
     return total
+
+
+def _over_ranks(loss: float, pool: Pool) -> float:
+    """Add up the ranks' shares of a loss."""
+    share = torch.tensor(loss, dtype=torch.float64)
+    return pool.total(share, 1, "the loss")[0].item()
 
 
 def _warn_if_nan(loss: Any) -> None:

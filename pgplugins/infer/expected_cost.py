@@ -13,6 +13,9 @@ from torch import Tensor
 
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, fold
+from pgplugins.core.pooling import LOCAL, Pool
+from pgplugins.distributed.collectives import Distributed
+from pgplugins.distributed.session import pool_of
 from pgplugins.errors import InputTypeError, ProgramError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
@@ -38,9 +41,14 @@ class ExpectedCost(ProgramObjective):
         dependencies: As for :class:`pgplugins.ELBO`; ``"order"`` for rollouts through
             an environment that is not torch.
         static: As for :class:`pgplugins.ELBO`.
+        distributed: Divide the particles over ranks, as for :class:`pgplugins.ELBO`.
+            Every rank is told the cost of all; the gradients are to be averaged over
+            ranks, by :func:`pgplugins.distributed.reduce_gradients` or by
+            ``DistributedDataParallel``.
 
     Raises:
         InputError: An argument has a value that cannot be used.
+        InputTypeError: ``distributed`` is of a kind that cannot be used.
 
     Example:
         >>> import torch, pyro.distributions as dist
@@ -64,12 +72,13 @@ class ExpectedCost(ProgramObjective):
         max_plate_nesting: float = math.inf,
         dependencies: str = "provenance",
         static: bool = False,
+        distributed: Distributed = False,
     ) -> None:
         """Check the arguments; nothing runs before the first call."""
         self.num_particles = num_particles
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting
-        self._set_up(estimators, dependencies, static=static)
+        self._set_up(estimators, dependencies, static=static, distributed=distributed)
 
     def __call__(
         self, program: Callable[..., Any], *args: Any, **kwargs: Any
@@ -85,6 +94,7 @@ class ExpectedCost(ProgramObjective):
             NotFiniteError: A cost is nan or infinite (with validation on).
             FlatCostError: All sites rely on the path, and the costs of particles side
                 by side vary without a gradient.
+            DistributedError: The ranks do not go together.
         """
         if not callable(program):
             raise InputTypeError(
@@ -92,33 +102,46 @@ class ExpectedCost(ProgramObjective):
                 f"states its costs with pg.cost; found a {type(program).__name__}."
             )
         total: Tensor | None = None
-        for part in self._each(program, args, kwargs):
-            loss = self._loss(part)
-            total = loss if total is None else total + loss
-        assert total is not None
+
+        def prime() -> None:
+            with _PlateSurvey():
+                program(*args, **kwargs)
+
+        with self._together(prime, program) as session:
+            pool = pool_of(session)
+            for part in self._each(program, args, kwargs, pool):
+                loss = self._loss(part)
+                total = loss if total is None else total + loss
+            assert total is not None
+            total = pool.estimate(total, "the expected cost")
         return total
 
     def runs(
         self, program: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Iterator[Run]:
         """Yield the runs whose costs, over ``num_particles``, add up to the loss."""
-        return (part.run for part in self._each(program, args, kwargs))
+        return (part.run for part in self._each(program, args, kwargs, LOCAL))
 
     def _each(
-        self, program: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        program: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        pool: Pool,
     ) -> Iterator[_Part]:
         """Run the program, once or once per particle."""
         if self._side_by_side:
             if math.isinf(self.max_plate_nesting):
                 self._guess_max_plate_nesting(program, args, kwargs)
-            yield self._run(program, args, kwargs, self.num_particles)
+            particles = pool.share(self.num_particles)
+            yield self._run(program, args, kwargs, pool, particles)
             return
-        for _ in range(self.num_particles):
+        for turn in pool.turns(self.num_particles):
             try:
-                part = self._run(program, args, kwargs, 1)
+                part = self._run(program, args, kwargs, turn)
             except NestingUnknown:
                 self._guess_max_plate_nesting(program, args, kwargs)
-                part = self._run(program, args, kwargs, 1)
+                part = self._run(program, args, kwargs, turn)
             yield part
 
     def _run(
@@ -126,26 +149,27 @@ class ExpectedCost(ProgramObjective):
         program: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        particles: int,
+        pool: Pool,
+        particles: int | None = None,
     ) -> _Part:
-        """Run the program once, with ``particles`` side by side."""
+        """Run the program once, with ``particles`` side by side if there are any."""
         original = program
         nesting, particle_dim = self.max_plate_nesting, None
-        if particles > 1:
+        if particles is not None:
             nesting += 1
             particle_dim = -int(nesting)
             program = pyro.plate("num_particles", particles, dim=particle_dim)(program)
         paths: dict[str, Tensor] = {}
 
         def execute(policy: Dependencies) -> Run:
-            draws = self._draws(policy, nesting, particle_dim)
+            draws = self._draws(policy, nesting, particle_dim, pool)
             with draws, _NoObservations():
                 program(*args, **kwargs)
             draws.finish()
             paths.update(draws.paths)
             return Run(list(draws.sites.values()), draws.costs)
 
-        run = self._find(execute, original)
+        run = self._find(execute, original)._replace(counts=pool.counts)
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "
@@ -165,7 +189,7 @@ class ExpectedCost(ProgramObjective):
         if is_validation_enabled():
             check_costs(total, run.costs)
         self._register_networks()
-        return total
+        return total if run.counts else 0 * total
 
     def _guess_max_plate_nesting(
         self, program: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

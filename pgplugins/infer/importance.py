@@ -15,6 +15,8 @@ from pgplugins.core.finite import require_finite, require_zero
 from pgplugins.core.fold import Site
 from pgplugins.core.learning import meet
 from pgplugins.core.numbers import within
+from pgplugins.core.pooling import Pool
+from pgplugins.distributed.collectives import Distributed
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.elbo import ELBO
@@ -50,6 +52,8 @@ class RenyiELBO(ELBO):
         strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
         estimators: As in :class:`~pgplugins.ELBO`.
         plate: The name of the plate whose elements have bounds of their own.
+        distributed: As in :class:`~pgplugins.ELBO`; the mean weight is over the
+            particles of all ranks, which have to be given the same data.
 
     Raises:
         InputError: An argument has a value that cannot be used.
@@ -85,6 +89,7 @@ class RenyiELBO(ELBO):
         *,
         estimators: Estimators = None,
         plate: str | None = None,
+        distributed: Distributed = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         super().__init__(
@@ -95,6 +100,7 @@ class RenyiELBO(ELBO):
             strict_enumeration_warning=strict_enumeration_warning,
             estimators=estimators,
             dependencies="plates",
+            distributed=distributed,
         )
         within(alpha, "alpha", -math.inf)
         if alpha == 1:
@@ -117,31 +123,40 @@ class RenyiELBO(ELBO):
         guide: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        pool: Pool,
         *,
         first_order: bool = True,
         corrected: bool = True,
     ) -> Iterator[Tensor]:
-        runs = list(self._runs(model, guide, args, kwargs, first_order=first_order))
+        runs = list(
+            self._runs(model, guide, args, kwargs, pool, first_order=first_order)
+        )
         for run in runs:
             require_joinable(run.sites)
         particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
-        particles = Particles(particle_dim, self.num_particles, self.plate)
+        share = pool.share(self.num_particles)
+        particles = Particles(particle_dim, share, self.plate)
+        # Runs that do not count come last, and are not joined.
         costs = torch.cat([particles.per_particle(run.costs) for run in runs])
         if is_validation_enabled() and not costs.isfinite().all():
             for cost in (cost for run in runs for cost in run.costs):
                 require_finite(cost.value, f"The cost at site {cost.name!r}")
             require_finite(costs, "The cost of a particle")
-        bound = renyi_bound(costs, self.alpha)
-        loss = (particles.scale * bound.loss).sum()
+        before, after = pool.around(costs[:share], "the particles' costs")
+        bound = renyi_bound(torch.cat([before, costs[:share], after]), self.alpha)
+        first = len(before)
+        loss = pool.portion((particles.scale * bound.loss).sum())
         if corrected:
             credits = [
-                particles.credit(bound, index if particle_dim is None else slice(None))
+                particles.credit(bound, first + min(index, share - 1))
+                if particle_dim is None
+                else particles.credit(bound, slice(first, first + share))
                 for index in range(len(runs))
             ]
             for run, credit in zip(runs, credits, strict=True):
                 terms = _terms(run.sites, particles, credit, first_order=first_order)
                 for term in terms:
-                    loss = loss + term.sum()
+                    loss = loss + (term.sum() if run.counts else 0 * term.sum())
             # The signal has seen all particles: none may learn before all are told.
             for run, credit in zip(runs, credits, strict=True):
                 for site in reversed(run.sites):
@@ -164,6 +179,7 @@ class IWELBO(RenyiELBO):
         strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
         estimators: As in :class:`~pgplugins.ELBO`.
         plate: As in :class:`RenyiELBO`.
+        distributed: As in :class:`RenyiELBO`.
 
     Raises:
         InputError: An argument has a value that cannot be used.
@@ -184,6 +200,7 @@ class IWELBO(RenyiELBO):
         *,
         estimators: Estimators = None,
         plate: str | None = None,
+        distributed: Distributed = False,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         super().__init__(
@@ -195,6 +212,7 @@ class IWELBO(RenyiELBO):
             strict_enumeration_warning,
             estimators=estimators,
             plate=plate,
+            distributed=distributed,
         )
 
 

@@ -20,6 +20,7 @@ from pgplugins.core.fit import check_draw, fits_for_good, misfit, suggestion
 from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.learning import is_tracing
 from pgplugins.core.parts import describe, element
+from pgplugins.core.pooling import Pool
 from pgplugins.core.provenance import Sources, Tracked, plain
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
@@ -51,6 +52,7 @@ class Draws(Recording):
         max_plate_nesting: Number of batch dimensions that plates use, the particles
             included; rows of sites lie to the left of them.
         particle_dim: The dimension of the particles' plate, if there is one.
+        pool: The processes that share the estimate.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Draws(Recording):
         dependencies: Dependencies,
         max_plate_nesting: float,
         particle_dim: int | None,
+        pool: Pool,
     ) -> None:
         """Start a run."""
         super().__init__(dependencies)
@@ -67,6 +70,7 @@ class Draws(Recording):
         self.bound = bound
         self.max_plate_nesting = max_plate_nesting
         self.particle_dim = particle_dim
+        self.pool = pool
         self.sites: dict[str, Site] = {}
         self.random: list[str] = []
         self.paths: dict[str, Tensor] = {}
@@ -128,7 +132,7 @@ class Draws(Recording):
         estimator = self.bound.bind(
             name, self.rules.choose(SiteInfo(name, fn, {"estimator": "score_function"}))
         )
-        draw.particle_dim = self.particle_dim
+        draw.particle_dim, draw.pool = self.particle_dim, self.pool.at(name)
         self.sites[name] = Site(name, estimator, draw, plates_of(msg), bit, upstream)
         self.factors |= bit
 
@@ -185,7 +189,7 @@ class Draws(Recording):
     ) -> None:
         """Add a site to the run and show its value to the program."""
         name = msg["name"]
-        draw.particle_dim = self.particle_dim
+        draw.particle_dim, draw.pool = self.particle_dim, self.pool.at(name)
         row_dim = None if draw.rows == 1 else self._row_dim(name, draw)
         if draw.off_support:
             self.off_support.add(name)

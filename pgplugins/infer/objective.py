@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 import pyro
@@ -11,13 +12,19 @@ from torch import Tensor
 
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.numbers import flag, plate_nesting, positive_integer
+from pgplugins.core.pooling import Pool
+from pgplugins.distributed.collectives import Distributed, check_distributed
+from pgplugins.distributed.seeds import seed_of, seeded
+from pgplugins.distributed.session import Session, one_estimate
+from pgplugins.errors import InputError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws
 from pgplugins.infer.noted import notes
+from pgplugins.infer.ranks import Checks, CommonSubsamples, Primed, SharedGradients
 from pgplugins.infer.run import Run
-from pgplugins.infer.static import EveryRun, Execute, FirstRun
+from pgplugins.infer.static import EveryRun, Execute, FirstRun, program_key
 
 
 class ProgramObjective:
@@ -28,7 +35,12 @@ class ProgramObjective:
     max_plate_nesting: float
 
     def _set_up(
-        self, estimators: Estimators, dependencies: str, *, static: bool
+        self,
+        estimators: Estimators,
+        dependencies: str,
+        *,
+        static: bool,
+        distributed: Distributed,
     ) -> None:
         """Check what all objectives are told, the three attributes above included.
 
@@ -37,6 +49,7 @@ class ProgramObjective:
             UnknownEstimatorError: No estimator is registered under a name.
         """
         positive_integer(self.num_particles, "num_particles")
+        check_distributed(distributed)
         plate_nesting(self.max_plate_nesting)
         flag(self.vectorize_particles, "vectorize_particles")
         check_dependencies(dependencies)
@@ -46,6 +59,9 @@ class ProgramObjective:
         )
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
+        self.distributed = distributed
+        self._checks = Checks()
+        self._primed = Primed()
 
     @property
     def rules(self) -> EstimatorRules:
@@ -62,6 +78,7 @@ class ProgramObjective:
         other._structure = copy.deepcopy(self._structure)
         other._rules = rules
         other._bound = BoundEstimators()
+        other._checks = Checks()
         return other
 
     def estimator_of(self, site: str) -> Estimator:
@@ -92,10 +109,59 @@ class ProgramObjective:
         return self.vectorize_particles and self.num_particles > 1
 
     def _draws(
-        self, policy: Dependencies, nesting: float, particle_dim: int | None
+        self,
+        policy: Dependencies,
+        nesting: float,
+        particle_dim: int | None,
+        pool: Pool,
     ) -> Draws:
         """Return the handler for one run."""
-        return Draws(self._rules, self._bound, policy, nesting, particle_dim)
+        return Draws(self._rules, self._bound, policy, nesting, particle_dim, pool)
+
+    @contextmanager
+    def _together(
+        self, prime: Callable[[], None], *programs: Callable[..., Any]
+    ) -> Iterator[Session | None]:
+        """Make one estimate with all ranks; ``None`` stands for a single process.
+
+        Args:
+            prime: Runs the programs once and leaves no trace: what they make at random
+                on their first run, such as parameters, has to be alike on all ranks.
+            programs: What is to run.
+
+        Raises:
+            InputError: There are more ranks than particles.
+            DistributedError: The ranks do not go together.
+        """
+        with one_estimate(self.distributed, f"pg.{type(self).__name__}") as session:
+            if session is None:
+                yield None
+                return
+            pool = session.pool
+            if self.num_particles < pool.collectives.size:
+                raise InputError(
+                    f"num_particles={self.num_particles} cannot be divided over "
+                    f"{pool.collectives.size} ranks: it counts the particles of all "
+                    "ranks together. Write as many as there are ranks, or more."
+                )
+            with seeded(session.seed):
+                self._primed.once(program_key(*programs), prime)
+            subsamples = CommonSubsamples(session.seed)
+            with (
+                seeded(seed_of(session.seed, 1 + session.rank)),
+                subsamples if self.vectorize_particles else nullcontext(),
+            ):
+                yield session
+            learning = {
+                s: e for s, e in self._bound.sites() if any(True for _ in e.buffers())
+            }
+            self._checks.look("Estimator of site", learning, pool)
+
+    def _gradients(self, session: Session | None) -> AbstractContextManager[object]:
+        """Add up over ranks the gradients that come to parameters meanwhile."""
+        if session is None:
+            return nullcontext()
+        return SharedGradients(session.pool, self._checks)
 
     def _register_networks(self) -> None:
         """Let Pyro's optimizers find the parameters that estimators have themselves."""

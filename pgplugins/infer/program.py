@@ -113,6 +113,18 @@ def run_pair(
     return Run(list(draws.sites.values()), costs)
 
 
+def visit_pair(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Run guide and model once, for what they make on their first run."""
+    with poutine.block():
+        drawn = poutine.trace(guide).get_trace(*args, **kwargs)
+        poutine.replay(model, trace=drawn)(*args, **kwargs)
+
+
 def _counts(msg: Any) -> bool:
     """Whether a node of a trace adds to any cost."""
     return (

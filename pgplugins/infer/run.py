@@ -8,7 +8,14 @@ from pgplugins.core.fold import CostTerm, Site
 
 
 class Run(NamedTuple):
-    """The sites that need a correction or have rows, and all cost terms."""
+    """What one run has drawn and what it costs.
+
+    Args:
+        sites: Those that need a correction or have rows.
+        costs: All cost terms.
+        counts: Whether it counts; else another process needs company.
+    """
 
     sites: list[Site]
     costs: list[CostTerm]
+    counts: bool = True

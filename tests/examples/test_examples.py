@@ -152,3 +152,11 @@ def test_explained_takes_gradients_apart():
     assert score == pytest.approx(0.936, abs=0.11)
     assert path == -1
     assert "the cost jumps" in printed
+
+
+def test_distributed_comes_down_to_the_evidence_in_one_process():
+    printed = run("distributed")
+    (start,) = row(printed, "loss at the start")
+    (last,) = row(printed, "mean of the last")
+    (exact,) = row(printed, "minus log-evidence")
+    assert exact < last < exact + 0.5 < start - 20
