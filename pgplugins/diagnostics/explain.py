@@ -176,11 +176,7 @@ class _Study:
     ) -> GradientStatistics | None:
         """Run the estimators in use; a cost that they refuse as flat is a warning."""
         contestant = Contestant(
-            "the estimators in use",
-            unbiased=True,
-            assumes_smooth_cost=False,
-            loss=self._in_use.loss,
-            parameters=self._layout.parameters,
+            "the estimators in use", self._in_use, self._layout.parameters
         )
         stats = contestant.new_statistics()
         try:
@@ -200,18 +196,12 @@ class _Study:
 
     def _site(self, name: str) -> SiteInUse:
         return SiteInUse(
-            self._estimator_of(name),
+            # The copy that has run, if its site was met.
+            self._in_use.estimators().get(name, self._probing.choices[name].estimator),
             self._probing.laws[name],
             self._tally.sites[name],
             self._tally.reached[name],
         )
-
-    def _estimator_of(self, name: str) -> Estimator:
-        """Return the copy that has run, if its site was met."""
-        try:
-            return self._in_use.estimator_of(name)
-        except InputError:
-            return self._probing.choices[name].estimator
 
     def _explained(
         self, name: str, seen: SiteInUse, warnings: list[str]

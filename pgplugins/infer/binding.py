@@ -91,6 +91,10 @@ class BoundEstimators(nn.Module):
             )
         return bound
 
+    def met(self) -> dict[str, Estimator]:
+        """Return the estimators of all sites that have been met."""
+        return {site: self.of(site) for site in self._keys}
+
     def trained(self) -> Iterator[tuple[str, Estimator]]:
         """Yield the sites whose estimators have parameters of their own."""
         for site in self._keys:
