@@ -17,7 +17,7 @@ from pgplugins.core.numbers import within
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.elbo import ELBO
-from pgplugins.infer.joining import Particles, require_joinable
+from pgplugins.infer.joining import Particles, refuse_weight_zero, require_joinable
 from pgplugins.objectives.renyi import renyi_bound
 
 
@@ -40,6 +40,10 @@ class RenyiELBO(ELBO):
     whatever the plates. With ``plate="data"`` there is a bound for every element of
     that plate, which is tighter where all random sites are inside it.
 
+    The guide has to draw where the model has a density. If a particle can have weight
+    zero, so can all of them at once, because they are independent: then the bound is
+    minus infinity, however many particles there are, and has no gradient.
+
     Args:
         alpha: The order, any number but 1.
         num_particles: Number of independent samples that are joined.
@@ -53,6 +57,13 @@ class RenyiELBO(ELBO):
     Raises:
         InputError: An argument has a value that cannot be used.
         UnknownEstimatorError: No estimator is registered under a name.
+
+    Its methods raise what those of :class:`~pgplugins.ELBO` raise, and besides:
+
+    - :class:`~pgplugins.errors.NotFiniteError` for a particle of weight zero (with
+      validation on);
+    - :class:`~pgplugins.errors.ProgramError` if ``plate`` is no plate of the program,
+      or a site lies outside of it.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -125,9 +136,13 @@ class RenyiELBO(ELBO):
             require_joinable(run.sites)
         particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
         particles = Particles(particle_dim, self.num_particles, self.plate)
+        for run in runs:
+            particles.require_plate([*run.sites, *run.costs])
         costs = torch.cat([particles.per_particle(run.costs) for run in runs])
         if is_validation_enabled() and not costs.isfinite().all():
-            for cost in (cost for run in runs for cost in run.costs):
+            found = [cost for run in runs for cost in run.costs]
+            refuse_weight_zero(costs, found)
+            for cost in found:
                 require_finite(cost.value, f"The cost at site {cost.name!r}")
             require_finite(costs, "The cost of a particle")
         bound = renyi_bound(costs, self.alpha)
