@@ -60,8 +60,10 @@ def explain(
     contributes, and agree in expectation if the cost is continuous. So the gradient is
     the explicit part of all costs and, of every site, either its score or its pathwise
     part. Where they differ on the same draws (a paired t test, below one in a million)
-    the cost jumps, and the score part is right; or its tails are so heavy that the
-    draws do not show its mean.
+    the cost jumps, and the score part is right. The test is that of the cost's
+    arctangent, which jumps where the cost does and has no tails; of the cost itself
+    where another site's distribution depends on the draw, or a cost joins elements of
+    the site's plates. The warning then says that heavy tails may be the reason.
 
     In an ELBO the costs are ``log q - log p``; those of a site include its own log q,
     whose direct gradient has mean zero and is left out. Parts are gradients of the
