@@ -117,8 +117,6 @@ def local_cost(site: Site, run: Run) -> Tensor | None:
     for cost in run.costs:
         if not cost.upstream & site.bit:
             continue
-        if not site.plates <= cost.plates:
-            return None
         foreign = [p.dim for p in cost.plates - site.plates]
         here = [dim for dim in foreign if cost.value.dim() >= -dim]
         value = cost.value.sum(here, keepdim=True) if here else cost.value

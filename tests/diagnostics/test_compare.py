@@ -356,7 +356,7 @@ class ShrunkPath(Estimator):
 def test_ten_thousand_coordinates_make_no_bias_and_hide_none():
     """The largest of 10,000 right ones is at 4.1; a tenth of them off is at 6 + 3.9.
 
-    A right row fails once in a million seeds, whatever the number of coordinates.
+    A right row fails once in a thousand seeds, whatever the number of coordinates.
     """
     mu = torch.full((10_000,), 3.0, requires_grad=True)
     result = compare(
@@ -370,7 +370,7 @@ def test_ten_thousand_coordinates_make_no_bias_and_hide_none():
     )
     right, wrong = result.rows
     assert abs(right.bias_z) > 3.5  # a limit for one coordinate would be hit
-    assert not right.biased and right.bias_p > 1e-6
+    assert not right.biased and right.bias_p > 1e-3  # adjusted, else below 1e-4
     assert right.bias_limit == pytest.approx(6.66, abs=0.05)
     assert wrong.biased and abs(wrong.bias_z) > wrong.bias_limit
     assert result.best == "reparameterized"

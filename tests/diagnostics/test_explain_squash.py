@@ -12,7 +12,7 @@ from pgplugins.diagnostics.explain_squash import PILOT, Squash
 from pgplugins.diagnostics.explain_tally import Tally
 from pgplugins.diagnostics.recognition import as_objective
 from pgplugins.infer.choice import EstimatorRules
-from tests.statistics import parameter
+from tests.statistics import POWER, limit, parameter
 
 
 def tally_of(objective, parameters, draws, runs, seed=0, estimators=None):
@@ -63,6 +63,19 @@ def test_a_continuous_cost_of_heavy_tails_does_not_jump():
     assert alarms >= 2
     assert min(p_values) > 1e-6
     assert sum(p < 0.05 for p in p_values) <= 3
+
+
+def test_score_and_path_of_the_arctangent_agree():
+    """Against a path that is known by quadrature, of which a tenth would be seen."""
+    site = of_normal(torch.square, draws=3000, runs=100, seed=0)
+    squash, stats = site.jump._squash, site.jump._stats
+    x = torch.linspace(-8, 8, 4001, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(squash(x**2).sum(), x)
+    mass = torch.softmax(dist.Normal(0.3, 1.0).log_prob(x.detach()), 0)
+    path = torch.stack([mass @ slope, mass @ (slope * (x.detach() - 0.3))])
+    error = stats.squared_error.sqrt()
+    assert (0.1 * path.abs() > POWER * error).all()
+    assert (stats.mean.abs() < limit(2) * error).all()
 
 
 @pytest.mark.parametrize("smooth", [steep, torch.square, torch.zeros_like])
