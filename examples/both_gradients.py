@@ -3,7 +3,8 @@
 For x = mu + s * eps the density log pi(x) does not even depend on mu: its total
 derivative is zero. And yet REINFORCE multiplies a derivative of log pi with the cost
 and gets the right gradient. This script shows in numbers why that is no contradiction,
-which code for it is right, and which is wrong without an error.
+which code for it is right, and which is wrong without an error; what pg.lint says of
+the wrong ones; and both gradients side by side, as pg.explain measures them.
 
 The cost is (x - 2)^2 with x ~ Normal(0.7, 1.3), so the gradient of its expectation is
 (2 (mu - 2), 2 s) = (-2.6, 2.6), exactly.
@@ -14,8 +15,11 @@ The cost is (x - 2)^2 with x ~ Normal(0.7, 1.3), so the gradient of its expectat
 from __future__ import annotations
 
 import argparse
+import textwrap
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +27,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 import pgplugins as pg
+from pgplugins.errors import LintWarning
 
 MU, SIGMA, TARGET = 0.7, 1.3, 2.0
 EXACT = torch.tensor([2 * (MU - TARGET), 2 * SIGMA], dtype=torch.float64)
@@ -42,6 +47,7 @@ class Settings:
     calls: int = option(1_000, "calls of pg.expectation for each estimator")
     per_call: int = option(64, "samples in one call of pg.expectation")
     plot: str = option("", "write a picture to this file")
+    only: str = option("", "derivatives, code, lint, explain or estimators alone")
     tiny: bool = option(False, "finish within seconds")
 
 
@@ -160,6 +166,83 @@ def show(rows: dict[str, Measured], *, variance: bool) -> None:
         print(f"  {name:34s} {'  '.join(cells)}   {verdict}")
 
 
+def show_code(settings: Settings) -> dict[str, Measured]:
+    """Measure the four pieces of code."""
+    print(f"Gradient of E[(x - 2)^2]: exactly ({EXACT[0]:.1f}, {EXACT[1]:.1f})")
+    print(f"{'':37s}{'d mu':^16}  {'d s':^16}".rstrip())
+    found = {name: measure_code(code, settings.samples) for name, code in CODE.items()}
+    show(found, variance=False)
+    return found
+
+
+def show_estimators(settings: Settings) -> dict[str, Measured]:
+    """Measure ``pg.expectation`` with several estimators."""
+    print(f"pg.expectation, {settings.per_call} samples in each call:")
+    print(f"{'':37s}{'d mu':^16}  {'d s':^16}  {'variance':>10}")
+    found = {name: measure_estimator(name, settings) for name in ESTIMATORS}
+    show(found, variance=True)
+    return found
+
+
+def show_derivatives(settings: Settings) -> dict[str, Measured]:
+    """Print both derivatives of the log-density at a few draws."""
+    print("Derivatives of log pi(x) in (mu, s) at x = mu + s * eps:")
+    print(f"  {'eps':>5}   {'x held fixed':>17}   {'x moves along':>17}")
+    for eps in (-1.0, 0.5, 2.0):
+        held, along = (
+            f"{mu:8.4f} {sigma:8.4f}"
+            for mu, sigma in (d.tolist() for d in derivatives_of_the_log_density(eps))
+        )
+        print(f"  {eps:5.1f}   {held}   {along}")
+    return {}
+
+
+def show_lint(settings: Settings) -> dict[str, Measured]:
+    """Print what lint finds in each piece of code."""
+    for name, code in CODE.items():
+        pi = Normal(
+            torch.full((100,), MU, requires_grad=True),
+            torch.full((100,), SIGMA, requires_grad=True),
+        )
+        with warnings.catch_warnings():
+            # The findings are printed below.
+            warnings.simplefilter("ignore", LintWarning)
+            with pg.lint() as report:
+                code(pi).mean().backward()
+        found = "" if report.findings else ": nothing"
+        print(f"pg.lint on {name}{found}")
+        for finding in report.findings:
+            print(f"  {Path(finding.file).name}:{finding.line}: {finding.rule}")
+            for text in (finding.message, finding.remedy):
+                print(textwrap.indent(textwrap.fill(text, 75), "    "))
+    return {}
+
+
+def show_explain(settings: Settings) -> dict[str, Measured]:
+    """Print both gradients of the same draws."""
+    mu = torch.tensor(MU, dtype=torch.float64, requires_grad=True)
+    sigma = torch.tensor(SIGMA, dtype=torch.float64, requires_grad=True)
+    print(
+        pg.explain(
+            (cost, lambda: Normal(mu, sigma)),
+            params={"mu": mu, "s": sigma},
+            num_samples=settings.samples // 200,
+            seed=settings.seed,
+            name="pg.explain on (x - 2)^2",
+        )
+    )
+    return {}
+
+
+PARTS: dict[str, Callable[[Settings], dict[str, Measured]]] = {
+    "derivatives": show_derivatives,
+    "code": show_code,
+    "lint": show_lint,
+    "explain": show_explain,
+    "estimators": show_estimators,
+}
+
+
 def draw_picture(rows: dict[str, Measured], path: str) -> None:
     """Draw every mean in the plane of the two derivatives."""
     from matplotlib.figure import Figure
@@ -167,7 +250,7 @@ def draw_picture(rows: dict[str, Measured], path: str) -> None:
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     ax = figure.subplots()
     ax.plot(*EXACT.tolist(), "*", color="black", markersize=16, label="exact")
-    for (name, found), mark in zip(rows.items(), "osv^DPX", strict=True):
+    for (name, found), mark in zip(rows.items(), "osv^DPX", strict=False):
         ax.plot(*found.mean.tolist(), mark, markersize=9, alpha=0.7, label=name)
     ax.set_xlabel("derivative in mu")
     ax.set_ylabel("derivative in s")
@@ -191,32 +274,21 @@ def parse() -> Settings:
 
 
 def main() -> None:
-    """Measure everything and print three tables."""
+    """Measure everything and print it, part by part."""
     settings = parse()
+    if settings.only and settings.only not in PARTS:
+        raise SystemExit(f"--only {settings.only}: write one of {', '.join(PARTS)}.")
     if settings.tiny:
         settings = replace(settings, samples=100_000, calls=400)
     torch.manual_seed(settings.seed)
-
-    print("Derivatives of log pi(x) in (mu, s) at x = mu + s * eps:")
-    print(f"  {'eps':>5}   {'x held fixed':>17}   {'x moves along':>17}")
-    for eps in (-1.0, 0.5, 2.0):
-        held, along = (
-            f"{mu:8.4f} {sigma:8.4f}"
-            for mu, sigma in (d.tolist() for d in derivatives_of_the_log_density(eps))
-        )
-        print(f"  {eps:5.1f}   {held}   {along}")
-
-    print(f"\nGradient of E[(x - 2)^2]: exactly ({EXACT[0]:.1f}, {EXACT[1]:.1f})")
-    print(f"{'':37s}{'d mu':^16}  {'d s':^16}".rstrip())
-    by_code = {n: measure_code(code, settings.samples) for n, code in CODE.items()}
-    show(by_code, variance=False)
-
-    print(f"\npg.expectation, {settings.per_call} samples in each call:")
-    print(f"{'':37s}{'d mu':^16}  {'d s':^16}  {'variance':>10}")
-    by_name = {name: measure_estimator(name, settings) for name in ESTIMATORS}
-    show(by_name, variance=True)
+    found: dict[str, Measured] = {}
+    names = [settings.only] if settings.only else list(PARTS)
+    for name in names:
+        if name != names[0]:
+            print()
+        found |= PARTS[name](settings)
     if settings.plot:
-        draw_picture({**by_code, **by_name}, settings.plot)
+        draw_picture(found, settings.plot)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import pytest
 from estimator_table import markdown_table
 
 import pgplugins as pg
+from pgplugins.diagnostics.command import compare
+from pgplugins.diagnostics.explain_command import explain
 from pgplugins.plugins import hookspecs, overview
 from pgplugins.testing import checks  # noqa: F401  registers them
 from pgplugins.testing.registry import summaries
@@ -102,3 +104,11 @@ def test_the_table_of_checks_is_what_the_checks_say():
 @pytest.mark.parametrize("name", sorted(pg.testing.__all__))
 def test_a_name_of_the_kit_is_on_its_page(name):
     assert f"pgplugins.testing.{name}" in (DOCS / "testing.md").read_text()
+
+
+@pytest.mark.parametrize("command", [compare, explain], ids=["compare", "explain"])
+def test_the_options_of_a_command_are_on_its_page(command):
+    page = (DOCS / f"{command.name}.md").read_text()
+    shown = re.findall(r"^\| `(--[\w-]+)", page, re.MULTILINE)
+    options = [name for p in command.params for name in p.opts if name[:2] == "--"]
+    assert sorted(shown) == sorted(options)

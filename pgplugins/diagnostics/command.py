@@ -17,7 +17,7 @@ from pgplugins.diagnostics.html_report import html_report
 from pgplugins.diagnostics.loading import attribute_of, load
 from pgplugins.diagnostics.main_job.job import MainJob, run
 from pgplugins.diagnostics.result import Comparison
-from pgplugins.diagnostics.table import LEGEND, verdict
+from pgplugins.diagnostics.table import LEGEND
 from pgplugins.errors import InputError
 from pgplugins.plugins import estimator
 
@@ -53,6 +53,7 @@ _T = TypeVar("_T")
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write an HTML page with tables and plots.",
 )
+@click.option("--detail", is_flag=True, help="Show every parameter as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.option("--seed", default=0, show_default=True, help="Fixes every random number.")
 def compare(
@@ -60,6 +61,7 @@ def compare(
     estimators: str | None,
     output: Path | None,
     report: Path | None,
+    detail: bool,
     as_json: bool,
     seed: int,
     **settings: Any,
@@ -88,12 +90,12 @@ def compare(
         comparisons = [_own(objective, names, seed, **settings)]
     shown: dict[str, Any]
     if job is None:
-        shown = comparisons[0].to_dict()
+        shown = comparisons[0].to_dict(detail=detail)
     else:
         picture = _written(job.save_picture, output or OUTPUT, "--output")
-        shown = {**job.to_dict(), "picture": str(picture)}
+        shown = {**job.to_dict(detail=detail), "picture": str(picture)}
     if report is not None:
-        page = html_report(comparisons, objective or "pgplugins compare")
+        page = html_report(comparisons, objective or "pgplugins compare", detail=detail)
         _written(
             lambda path: path.write_text(page, encoding="utf-8"), report, "--report"
         )
@@ -102,7 +104,7 @@ def compare(
         shown["seed"] = seed
         click.echo(json.dumps(shown, indent=2, allow_nan=False))
     else:
-        _show(comparisons, job, shown)
+        _show(comparisons, job, shown, detail=detail)
 
 
 def _names(estimators: str | None) -> list[str] | None:
@@ -161,15 +163,18 @@ def _written(write: Callable[[Path], _T], path: Path, option: str) -> _T:
 
 
 def _show(
-    comparisons: Sequence[Comparison], job: MainJob | None, shown: Mapping[str, Any]
+    comparisons: Sequence[Comparison],
+    job: MainJob | None,
+    shown: Mapping[str, Any],
+    *,
+    detail: bool,
 ) -> None:
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 100, highlight=False)
     for comparison in comparisons:
-        console.print(comparison.table() if terminal else str(comparison.table()))
-        console.print(verdict(comparison), end="\n\n", markup=False)
-        for note in comparison.notes:
-            console.print(f"Note: {note}", markup=False)
+        tables = [comparison.table(), *([comparison.detail()] if detail else [])]
+        for table in tables:
+            console.print(table if terminal else str(table), end="\n\n", markup=False)
     if job is not None:
         training = job.training
         reached = "solved" if training.solved else "not solved"

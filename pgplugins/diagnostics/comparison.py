@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
 
-from pgplugins.core.estimator import Estimator
+from pgplugins.diagnostics.detail import details_of
+from pgplugins.diagnostics.entries import labelled
 from pgplugins.diagnostics.isolation import random_stream, tidy_store
 from pgplugins.diagnostics.measurement import BLOCKS, Contestant, race
 from pgplugins.diagnostics.objective import Objective
@@ -29,8 +30,8 @@ from pgplugins.errors import (
     InputError,
 )
 from pgplugins.estimators.enumerate import Enumerate
-from pgplugins.infer.choice import EstimatorLike
-from pgplugins.plugins import available, estimator
+from pgplugins.infer.choice import EstimatorRules, Estimators
+from pgplugins.plugins import available
 
 if TYPE_CHECKING:
     from pgplugins.infer.elbo import ELBO
@@ -44,7 +45,7 @@ RUNS: Final = 1000
 
 def compare(
     objective: Any,
-    estimators: Sequence[EstimatorLike] | Mapping[str, EstimatorLike] | None = None,
+    estimators: Sequence[Estimators] | Mapping[str, Estimators] | None = None,
     *,
     params: Mapping[str, Tensor] | None = None,
     num_samples: int | None = None,
@@ -56,23 +57,28 @@ def compare(
     seed: int | None = None,
     name: str | None = None,
 ) -> Comparison:
-    """Measure bias, variance and time of several estimators of the same gradient.
+    """Measure bias, variance, time and memory of estimators of the same gradient.
 
-    Every estimator serves all random sites but those that name their own
-    (``infer={"estimator": ...}``). After a warm-up, in which estimators with state
-    learn, their runs are timed in alternating blocks. Parameters are never changed, and
-    neither are instances that are passed in: a copy is run. A neural baseline is
-    therefore used as it is, trained or not.
+    An entry of ``estimators`` is what :class:`pgplugins.ELBO` takes: one estimator for
+    all random sites, a mapping from sites to estimators, or ``None`` for every site's
+    default. Sites that name their own (``infer={"estimator": ...}``) keep it. After a
+    warm-up, in which estimators with state learn, their runs are timed in alternating
+    blocks. Parameters are never changed, and neither are instances that are passed in:
+    a copy is run. A neural baseline is therefore used as it is, trained or not.
 
     How to read a row: ``variance`` is the total variance of the gradient of one call,
-    summed over coordinates; ``seconds`` is the median time of one call, forward and
-    backward, on this machine; ``efficiency`` is ``1 / (variance * seconds)``.
+    summed over coordinates; ``snr`` is the norm of the reference over its root;
+    ``seconds`` is the median time of one call, forward and backward, on this machine;
+    ``efficiency`` is ``1 / (variance * seconds)``; ``memory`` is the most bytes that
+    the tensors of one call hold at one time
+    (:func:`~pgplugins.diagnostics.memory.peak_memory`).
     ``bias_z`` is the deviation from the reference, in standard errors, of the
     coordinate where it is largest, with its sign. Without any bias the largest of many
-    coordinates is still about ``sqrt(2 log d)`` (3 for a hundred), so judge it by
-    ``bias_p``, which is adjusted for that; a row counts as biased below one in a
-    million. A small ``|bias_z|`` says that a bias, if any, is small against the
-    standard error ``sqrt(variance / num_runs)``, not that there is none.
+    coordinates is still about ``sqrt(2 log d)`` (4.3 for ten thousand), so judge it by
+    ``bias_p``, which is adjusted for their number; a row counts as biased below one in
+    a million, which is ``|bias_z|`` above ``bias_limit``. A small ``|bias_z|`` says
+    that a bias, if any, is small against the standard error
+    ``sqrt(variance / num_runs)``, not that there is none.
 
     The reference is the exact gradient if one is given or if every site can be
     enumerated; otherwise the most efficient unbiased estimator with up to four
@@ -83,8 +89,9 @@ def compare(
             a function that returns one; a triple ``(model, guide, args)`` for the ELBO;
             or a program that states its costs with ``pg.cost``. A loss that is not a
             scalar is summed.
-        estimators: Names or instances, or a mapping of labels to them. The default
-            tries every estimator that is available and notes those that do not fit.
+        estimators: A list, such as ``["hybrid", {"z": "enumerate"}]``, or a mapping
+            from labels to what stands in such a list. The default tries every estimator
+            that is available and notes those that do not fit.
         params: Names the tensors to differentiate for. The default is what the
             objective meets in Pyro's parameter store, unconstrained.
         num_samples: Independent draws in one call of an expectation; 1 by default.
@@ -144,9 +151,14 @@ def compare(
             pass
         if truth is None:
             truth = field.find_reference(contestants, num_runs)
-    rows = [row_of(title, c, truth) for c in contestants]
-    notes += field.notes
-    return Comparison(title, rows, reference=truth.source, notes=notes)
+        rows = [row_of(title, c, truth, c.memory()) for c in contestants]
+    return Comparison(
+        title,
+        rows,
+        reference=truth.source,
+        notes=notes + field.notes,
+        by_parameter=[detail for c in contestants for detail in details_of(c, truth)],
+    )
 
 
 class _Field:
@@ -161,15 +173,14 @@ class _Field:
         self._num_warmup = num_warmup
 
     def enter_all(
-        self,
-        estimators: Sequence[EstimatorLike] | Mapping[str, EstimatorLike] | None,
+        self, estimators: Sequence[Estimators] | Mapping[str, Estimators] | None
     ) -> tuple[list[Contestant], list[str]]:
         """Enter each estimator; only those that nobody asked for may be left out."""
         contestants, notes = [], []
-        entries = {n: n for n in available()} if estimators is None else estimators
-        for label, instance in _labelled(entries):
+        entries = list(available()) if estimators is None else estimators
+        for label, rules in labelled(entries, self._problem.distributions):
             try:
-                contestants.append(self._warm(label, instance))
+                contestants.append(self._warm(label, rules))
             except MISFIT as error:
                 if estimators is not None:
                     raise
@@ -196,59 +207,34 @@ class _Field:
             return by_enumeration
         if any(c.unbiased for c in contestants):
             return sampled(contestants, runs)
-        referee = self._warm("score_function", estimator("score_function"))
+        referee = self._warm("score_function", EstimatorRules("score_function"))
+        if not referee.unbiased:
+            raise InputError(
+                f"compare: {self._problem.name} has a site that names a biased "
+                "estimator of its own, so that no estimator here is unbiased. Give the "
+                "exact gradient as reference=."
+            )
         for _ in race([referee], runs):
             pass
         return sampled([*contestants, referee], runs)
 
     def _enumerate(self) -> Reference | None:
-        if not enumerable(self._problem.distributions()):
+        if not enumerable(self._problem.distributions().values()):
             return None
         try:
-            return enumerated(self._bind("enumerate", Enumerate()))
+            return enumerated(self._bind("enumerate", EstimatorRules(Enumerate())))
         except Exception as error:
             # Nobody asked for it, and a program that was not written to be enumerated
             # may fail in any way.
             self.notes.append(f"no exact reference by enumeration: {error}")
             return None
 
-    def _warm(self, label: str, instance: Estimator) -> Contestant:
-        contestant = self._bind(label, instance)
+    def _warm(self, label: str, rules: EstimatorRules) -> Contestant:
+        contestant = self._bind(label, rules)
         contestant.warm_up(self._num_warmup)
         return contestant
 
-    def _bind(self, label: str, instance: Estimator) -> Contestant:
-        # What the comparison teaches the estimator is no business of its owner's.
-        own = copy.deepcopy(instance)
-        return Contestant(
-            label,
-            unbiased=own.traits.unbiased,
-            assumes_smooth_cost="differentiable_cost" in own.traits.needs,
-            loss=self._problem.loss(own),
-            parameters=self.parameters,
-        )
-
-
-def _labelled(
-    estimators: Sequence[EstimatorLike] | Mapping[str, EstimatorLike],
-) -> list[tuple[str, Estimator]]:
-    """Look every estimator up before any is run."""
-    if isinstance(estimators, str):
-        raise InputError(
-            f"compare: estimators={estimators!r}: write a list, such as "
-            f"[{estimators!r}]."
-        )
-    if not estimators:
-        raise InputError("compare: estimators is empty; name at least one.")
-    if isinstance(estimators, Mapping):
-        return [(label, estimator(entry)) for label, entry in estimators.items()]
-    instances = [estimator(entry) for entry in estimators]
-    pairs = [(instance.name, instance) for instance in instances]
-    labels = [label for label, _ in pairs]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise InputError(
-            f"compare: {', '.join(twice)} stands in estimators more than once; write a "
-            'mapping of labels, such as {"a": ..., "b": ...}.'
-        )
-    return pairs
+    def _bind(self, label: str, rules: EstimatorRules) -> Contestant:
+        # What the comparison teaches an estimator is no business of its owner's.
+        own = copy.deepcopy(rules)
+        return Contestant(label, self._problem.anew(own), self.parameters)

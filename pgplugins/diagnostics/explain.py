@@ -60,8 +60,10 @@ def explain(
     contributes, and agree in expectation if the cost is continuous. So the gradient is
     the explicit part of all costs and, of every site, either its score or its pathwise
     part. Where they differ on the same draws (a paired t test, below one in a million)
-    the cost jumps, and the score part is right; or its tails are so heavy that the
-    draws do not show its mean.
+    the cost jumps, and the score part is right. The test is that of the cost's
+    arctangent, which jumps where the cost does and has no tails; of the cost itself
+    where another site's distribution depends on the draw, or a cost joins elements of
+    the site's plates. The warning then says that heavy tails may be the reason.
 
     In an ELBO the costs are ``log q - log p``; those of a site include its own log q,
     whose direct gradient has mean zero and is left out. Parts are gradients of the
@@ -176,11 +178,7 @@ class _Study:
     ) -> GradientStatistics | None:
         """Run the estimators in use; a cost that they refuse as flat is a warning."""
         contestant = Contestant(
-            "the estimators in use",
-            unbiased=True,
-            assumes_smooth_cost=False,
-            loss=self._in_use.loss,
-            parameters=self._layout.parameters,
+            "the estimators in use", self._in_use, self._layout.parameters
         )
         stats = contestant.new_statistics()
         try:
@@ -200,18 +198,12 @@ class _Study:
 
     def _site(self, name: str) -> SiteInUse:
         return SiteInUse(
-            self._estimator_of(name),
+            # The copy that has run, if its site was met.
+            self._in_use.estimators().get(name, self._probing.choices[name].estimator),
             self._probing.laws[name],
             self._tally.sites[name],
             self._tally.reached[name],
         )
-
-    def _estimator_of(self, name: str) -> Estimator:
-        """Return the copy that has run, if its site was met."""
-        try:
-            return self._in_use.estimator_of(name)
-        except InputError:
-            return self._probing.choices[name].estimator
 
     def _explained(
         self, name: str, seen: SiteInUse, warnings: list[str]

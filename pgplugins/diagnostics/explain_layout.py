@@ -31,7 +31,7 @@ class Layout:
 
     def statistics(self) -> GradientStatistics:
         """Statistics that have seen no gradient."""
-        return GradientStatistics(sum(p.numel() for p in self.tensors))
+        return GradientStatistics(*(p.numel() for p in self.tensors))
 
     def zeros(self) -> Tensor:
         """A gradient of zeros."""

@@ -50,7 +50,7 @@ def take_apart(
         if probe.scores:
             # Without a cost downstream there is no term.
             term = cut.score_term
-            score = _gradients(None if term is None else term.sum(), parameters)
+            score = gradients(None if term is None else term.sum(), parameters)
         found[site.name] = Parts(score, path, explicit.of(site))
     return found, explicit.total
 
@@ -74,7 +74,7 @@ def _pathwise(
     slopes = dict(
         zip(
             (i for i, _ in movable),
-            _gradients(total_cost(folded), [leaf for _, leaf in movable]),
+            gradients(total_cost(folded), [leaf for _, leaf in movable]),
             strict=True,
         )
     )
@@ -82,7 +82,7 @@ def _pathwise(
     for i, _ in reversed(movable):
         cut, slope = cuts[i], slopes[i]
         earlier = [(j, leaf) for j, leaf in movable if j < i and cut.carried]
-        pulled = _gradients(
+        pulled = gradients(
             cut.drawn if slope is not None else None,
             [*parameters, *(leaf for _, leaf in earlier)],
             slope,
@@ -112,13 +112,14 @@ class _Explicit:
         key = tuple(numbers)
         if key not in self._known:
             total = total_cost([self._costs[i] for i in key]) if key else None
-            self._known[key] = _gradients(total, self._parameters)
+            self._known[key] = gradients(total, self._parameters)
         return self._known[key]
 
 
-def _gradients(
+def gradients(
     output: Tensor | None, inputs: Sequence[Tensor], slope: Tensor | None = None
 ) -> Gradients:
+    """Differentiate, and keep the graph; ``None`` where nothing depends on an input."""
     if output is None or not output.requires_grad or not inputs:
         return [None] * len(inputs)
     return torch.autograd.grad(

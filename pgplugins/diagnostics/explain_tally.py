@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgplugins.diagnostics.explain_layout import Layout
 from pgplugins.diagnostics.explain_parts import Parts, take_apart
+from pgplugins.diagnostics.explain_squash import JumpTest
 from pgplugins.diagnostics.statistics import BiasTest, GradientStatistics, bias_test
 from pgplugins.errors import NotFiniteError
 from pgplugins.infer.run import Run
@@ -30,15 +31,29 @@ class _Joined(NamedTuple):
         )
 
 
+class Disagreement(NamedTuple):
+    """How far a site's score and pathwise part are apart on the same draws.
+
+    Args:
+        test: Of their difference.
+        bounded: Whether it is that of a bounded cost, which heavy tails cannot deceive.
+    """
+
+    test: BiasTest
+    bounded: bool
+
+
 class SiteTally:
     """The statistics of one site's parts; ``None`` for what it does not have.
 
     Args:
         layout: Of the parameters.
+        size: Independent draws in one call.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, size: int) -> None:
         """Start without a call."""
+        self.jump = JumpTest(layout, size)
         self.score: GradientStatistics | None = layout.statistics()
         self.pathwise: GradientStatistics | None = layout.statistics()
         self.explicit = layout.statistics()
@@ -54,12 +69,16 @@ class SiteTally:
             difference = parts.score - parts.pathwise
         self._difference = _added(self._difference, difference)
 
-    def disagreement(self) -> BiasTest | None:
+    def disagreement(self) -> Disagreement | None:
         """Test score against pathwise on the same draws; ``None`` if one is missing."""
         if self._difference is None:
             return None
+        bounded = self.jump.result()
+        if bounded is not None:
+            return Disagreement(bounded, bounded=True)
         exact = torch.zeros_like(self._difference.mean)
-        return bias_test(self._difference, exact, exact, heavy_tails=True)
+        plain = bias_test(self._difference, exact, exact, heavy_tails=True)
+        return Disagreement(plain, bounded=False)
 
 
 class Tally:
@@ -93,16 +112,23 @@ class Tally:
                 self._note_reached(name, parts)
                 joined = self._join(name, parts)
                 call[name] = call[name].plus(joined) if name in call else joined
+            for drawn in run.sites:
+                self._site(drawn.name).jump.add_run(drawn, run)
         zeros = self._layout.zeros()
-        for name in call:
-            if name not in self.sites:
-                self.sites[name] = SiteTally(self._layout)
-                for _ in range(self.explicit.runs):
-                    self.sites[name].add(_Joined(zeros, zeros, zeros))
         for name, site in self.sites.items():
             # A site that a call has not met contributed nothing to it.
             site.add(call.get(name, _Joined(zeros, zeros, zeros)))
+            site.jump.end_call()
         self.explicit.add(total)
+
+    def _site(self, name: str) -> SiteTally:
+        """Return a site's tally; the calls before it was met count as zeros."""
+        if name not in self.sites:
+            site = self.sites[name] = SiteTally(self._layout, self._size)
+            zeros = self._layout.zeros()
+            for _ in range(self.explicit.runs):
+                site.add(_Joined(zeros, zeros, zeros))
+        return self.sites[name]
 
     def _note_reached(self, name: str, parts: Parts) -> None:
         reached = self.reached.setdefault(name, set())

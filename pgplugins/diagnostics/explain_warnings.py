@@ -63,20 +63,31 @@ def about_site(site: SiteInUse) -> Iterator[str]:
         )
     elif traits.takes_recorded_draws:
         yield from _enumerable(site)
-    test = site.tally.disagreement()
-    if test is not None and test.p < SIGNIFICANCE:
-        wrong = "differentiable_cost" in traits.needs
-        yield (
-            f"the cost jumps: score and pathwise part differ by {abs(test.z):.1f} "
-            "standard errors on the same draws, so the pathwise part misses what the "
-            "cost gains or loses at the jump. (Or its tails are so heavy that these "
-            "draws do not show its mean: then more of them change both parts.) "
-            + (
-                f'{name} needs a continuous cost: write "score_function" or "lax".'
-                if wrong
-                else f"{name} does not need a continuous cost, so it is right here."
-            )
+    yield from _jump(site)
+
+
+def _jump(site: SiteInUse) -> Iterator[str]:
+    traits, name = site.estimator.traits, site.estimator.name
+    found = site.tally.disagreement()
+    if found is None or found.test.p >= SIGNIFICANCE:
+        return
+    of, caution = " of its arctangent", ""
+    if not found.bounded:
+        of = ""
+        caution = (
+            "(Or its tails are so heavy that these draws do not show its mean: then "
+            "more of them change both parts.) "
         )
+    yield (
+        f"the cost jumps: score and pathwise part{of} differ by "
+        f"{abs(found.test.z):.1f} standard errors on the same draws, so the pathwise "
+        f"part misses what the cost gains or loses at the jump. {caution}"
+        + (
+            f'{name} needs a continuous cost: write "score_function" or "lax".'
+            if "differentiable_cost" in traits.needs
+            else f"{name} does not need a continuous cost, so it is right here."
+        )
+    )
 
 
 def _enumerable(site: SiteInUse) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from pgplugins.diagnostics.table import HEADINGS, LEGEND, cells, verdict
+from pgplugins.diagnostics.detail_table import HEADINGS, DetailTable
+from pgplugins.diagnostics.table import COLUMNS, LEGEND, cells, verdict
 
 if TYPE_CHECKING:
     from pgplugins.diagnostics.result import Comparison
@@ -29,14 +30,17 @@ img { max-width: 100%; height: auto; background: white; }
 """
 
 
-def html_report(comparisons: Sequence[Comparison], title: str) -> str:
+def html_report(
+    comparisons: Sequence[Comparison], title: str, *, detail: bool = False
+) -> str:
     """Return a page with table, plot, reference and notes of each comparison.
 
     Args:
         comparisons: What to show, in this order.
         title: The page's title.
+        detail: Add a table of all parameters to each, folded up.
     """
-    parts = [_section(comparison) for comparison in comparisons]
+    parts = [_section(comparison, detail=detail) for comparison in comparisons]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
@@ -47,23 +51,43 @@ def html_report(comparisons: Sequence[Comparison], title: str) -> str:
     )
 
 
-def _section(comparison: Comparison) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in HEADINGS)
-    rows = "\n".join(
-        f"<tr{' class=best' if row.estimator == comparison.best else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells(row, comparison.best))
-        + "</tr>"
-        for row in comparison.rows
+def _section(comparison: Comparison, *, detail: bool) -> str:
+    best = [row.estimator == comparison.best for row in comparison.rows]
+    table = _table(
+        [column.heading for column in COLUMNS],
+        [cells(row, comparison) for row in comparison.rows],
+        best,
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
     name = escape(comparison.objective)
     return (
-        f"<h2>{name}</h2>\n<p>{escape(verdict(comparison))}</p>\n"
-        f'<div class="wide"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>\n'
+        f"<h2>{name}</h2>\n<p>{escape(verdict(comparison))}</p>\n{table}"
         f'<p><img src="data:image/png;base64,{_picture(comparison)}" '
         f'alt="Variance against time on {name}"></p>\n'
         + (f"<ul>{notes}</ul>\n" if notes else "")
+        + (_by_parameter(comparison) if detail else "")
     )
+
+
+def _by_parameter(comparison: Comparison) -> str:
+    rows = DetailTable(comparison).rows()
+    return (
+        "<details><summary>By parameter</summary>\n"
+        f"{_table(HEADINGS, rows, [False] * len(rows))}</details>\n"
+    )
+
+
+def _table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], best: Sequence[bool]
+) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "\n".join(
+        f"<tr{' class=best' if is_best else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for row, is_best in zip(rows, best, strict=True)
+    )
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{body}\n</table></div>\n'
 
 
 def _picture(comparison: Comparison) -> str:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
 import torch
 from torch import Tensor
 
-from pgplugins.diagnostics.statistics import (
-    GradientStatistics,
-    Measured,
-    efficiency,
-    median_time,
-)
+from pgplugins.diagnostics.intervals import Measured, efficiency, median_time
+from pgplugins.diagnostics.memory import peak_memory
+from pgplugins.diagnostics.objective import InUse
+from pgplugins.diagnostics.statistics import GradientStatistics
 from pgplugins.errors import NotFiniteError
 
 BLOCKS = 20
@@ -23,33 +21,23 @@ BLOCKS = 20
 
 
 class Contestant:
-    """One estimator in a comparison: it is run, timed, and keeps its statistics.
+    """One way to estimate, in a comparison: it is run, timed, and keeps statistics.
 
     Args:
         label: What the comparison calls it.
-        unbiased: What its traits promise.
-        assumes_smooth_cost: Whether that promise is for differentiable costs only.
-        loss: Returns the differentiable loss of one call.
+        in_use: The differentiable loss of one call, and the estimators of its sites.
         parameters: What the gradient is taken for.
     """
 
     def __init__(
-        self,
-        label: str,
-        *,
-        unbiased: bool,
-        assumes_smooth_cost: bool,
-        loss: Callable[[], Tensor],
-        parameters: Mapping[str, Tensor],
+        self, label: str, in_use: InUse, parameters: Mapping[str, Tensor]
     ) -> None:
         """Start without a run."""
         self.label = label
-        self.unbiased = unbiased
-        self.assumes_smooth_cost = assumes_smooth_cost
+        self.parameters = dict(parameters)
         self.reached: set[str] = set()
-        self._loss = loss
-        self._parameters = dict(parameters)
-        self._cuda = any(p.is_cuda for p in self._parameters.values())
+        self._in_use = in_use
+        self._cuda = any(p.is_cuda for p in self.parameters.values())
         self._block_medians: list[float] = []
         self.stats = self.new_statistics()
 
@@ -81,7 +69,7 @@ class Contestant:
 
     def new_statistics(self) -> GradientStatistics:
         """Statistics that have seen no run."""
-        return GradientStatistics(sum(p.numel() for p in self._parameters.values()))
+        return GradientStatistics(*(p.numel() for p in self.parameters.values()))
 
     def add_run(self, stats: GradientStatistics) -> None:
         """Count one more run elsewhere, apart from those measured here.
@@ -90,6 +78,23 @@ class Contestant:
             NotFiniteError: The loss or the gradient is not finite.
         """
         stats.add(self._run()[0])
+
+    def memory(self) -> int:
+        """Run once more and count bytes, as :func:`~.memory.peak_memory` says."""
+        return peak_memory(self._differentiate)
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether the traits of all estimators that were met promise so."""
+        return all(e.traits.unbiased for e in self._in_use.estimators().values())
+
+    @property
+    def assumes_smooth_cost(self) -> bool:
+        """Whether that promise is for differentiable costs only."""
+        return any(
+            "differentiable_cost" in e.traits.needs
+            for e in self._in_use.estimators().values()
+        )
 
     @property
     def variance(self) -> Measured:
@@ -108,20 +113,23 @@ class Contestant:
 
     def _run(self) -> tuple[Tensor, float]:
         start = self._now()
-        loss = self._loss().sum()
-        gradients: Sequence[Tensor | None] = [None] * len(self._parameters)
-        if loss.requires_grad:
-            # The graph is kept because parts of it may belong to the caller (a
-            # distribution that was built outside); the rest goes with the loss.
-            gradients = torch.autograd.grad(
-                loss,
-                list(self._parameters.values()),
-                retain_graph=True,
-                allow_unused=True,
-            )
+        loss, gradients = self._differentiate()
         elapsed = self._now() - start
         self._check(loss, gradients)
         return self._flatten(gradients), elapsed
+
+    def _differentiate(self) -> tuple[Tensor, Sequence[Tensor | None]]:
+        loss = self._in_use.loss().sum()
+        if not loss.requires_grad:
+            return loss, [None] * len(self.parameters)
+        # The graph is kept because parts of it may belong to the caller (a
+        # distribution that was built outside); the rest goes with the loss.
+        return loss, torch.autograd.grad(
+            loss,
+            list(self.parameters.values()),
+            retain_graph=True,
+            allow_unused=True,
+        )
 
     def _now(self) -> float:
         if self._cuda:
@@ -134,7 +142,7 @@ class Contestant:
                 f"compare: with {self.label!r} the objective's value is {loss.item()}; "
                 "it must be finite at the parameters' present values."
             )
-        for name, gradient in zip(self._parameters, gradients, strict=True):
+        for name, gradient in zip(self.parameters, gradients, strict=True):
             if gradient is None:
                 continue
             self.reached.add(name)
@@ -148,7 +156,7 @@ class Contestant:
     def _flatten(self, gradients: Sequence[Tensor | None]) -> Tensor:
         return flatten(
             torch.zeros_like(p) if g is None else g
-            for p, g in zip(self._parameters.values(), gradients, strict=True)
+            for p, g in zip(self.parameters.values(), gradients, strict=True)
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyro
@@ -30,10 +30,15 @@ Runs = Callable[[], Iterator[Run]]
 
 
 class InUse(NamedTuple):
-    """An objective as its user has it: its loss, and the estimator of each site."""
+    """An objective with its estimators.
+
+    Args:
+        loss: Returns the differentiable loss of one call; state is kept between calls.
+        estimators: Returns those of the sites that have been met, by site.
+    """
 
     loss: Loss
-    estimator_of: Callable[[str], Estimator]
+    estimators: Callable[[], Mapping[str, Estimator]]
 
 
 class Objective(ABC):
@@ -43,15 +48,12 @@ class Objective(ABC):
     size: int  # independent draws in one call
 
     @abstractmethod
-    def loss(self, estimator: Estimator) -> Loss:
-        """Return a function of no arguments whose value is the differentiable loss.
+    def anew(self, rules: EstimatorRules) -> InUse:
+        """Return the loss with estimators that have the rules' state, or none."""
 
-        The function keeps the estimator's state from call to call.
-        """
-
-    @abstractmethod
     def in_use(self, rules: EstimatorRules) -> InUse:
-        """Return the loss with a copy of every site's own estimator."""
+        """Return the loss with copies of the estimators, with what they have learnt."""
+        return self.anew(rules)
 
     @abstractmethod
     def runs(self, rules: EstimatorRules) -> Runs:
@@ -62,8 +64,8 @@ class Objective(ABC):
         """Run once without estimators, so that the parameters show themselves."""
 
     @abstractmethod
-    def distributions(self) -> list[Distribution]:
-        """Return what the random sites draw from."""
+    def distributions(self) -> dict[str, Distribution]:
+        """Return what the random sites draw from, by site."""
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters in Pyro's store that the objective meets, unconstrained.
@@ -98,19 +100,18 @@ class Expectation(Objective):
         self._cost = cost
         self._dist = dist
 
-    def loss(self, estimator: Estimator) -> Loss:
-        """Estimate with the instance itself, which keeps the state."""
-        return lambda: expectation(
-            self._cost,
-            self._distribution(),
-            estimator=estimator,
-            num_samples=self.size,
-        )
-
-    def in_use(self, rules: EstimatorRules) -> InUse:
+    def anew(self, rules: EstimatorRules) -> InUse:
         """Copy the instance, which keeps the state."""
         own = copy.deepcopy(self._chosen(rules))
-        return InUse(self.loss(own), lambda site: own)
+        return InUse(
+            lambda: expectation(
+                self._cost,
+                self._distribution(),
+                estimator=own,
+                num_samples=self.size,
+            ),
+            lambda: {SITE: own},
+        )
 
     def runs(self, rules: EstimatorRules) -> Runs:
         """Draw all samples in one run."""
@@ -127,12 +128,14 @@ class Expectation(Objective):
         """Draw and evaluate the cost."""
         self._cost(self._distribution().sample((self.size,)))
 
-    def distributions(self) -> list[Distribution]:
+    def distributions(self) -> dict[str, Distribution]:
         """The one distribution."""
-        return [self._distribution()]
+        return {SITE: self._distribution()}
 
     def _chosen(self, rules: EstimatorRules) -> Estimator:
-        return rules.choose(Site(SITE, self._distribution())).estimator
+        chosen = rules.choose(Site(SITE, self._distribution())).estimator
+        rules.require_matched([SITE])
+        return chosen
 
     def _distribution(self) -> Distribution:
         dist = self._dist if isinstance(self._dist, Distribution) else self._dist()
@@ -149,7 +152,7 @@ class Expectation(Objective):
 class Variational(Objective):
     """``(model, guide, args)``: the negative ELBO.
 
-    The template's own ``estimators`` give way to the one that is compared.
+    The template's own ``estimators`` give way to those that are compared.
     """
 
     def __init__(
@@ -177,18 +180,20 @@ class Variational(Objective):
         self._args = args
         self._template = template
 
-    def loss(self, estimator: Estimator) -> Loss:
-        """Estimate with an ELBO of the estimator's own, whose sites keep the state."""
-        elbo = self._template.with_estimators(estimator)
-        return lambda: elbo.differentiable_loss(self._model, self._guide, *self._args)
+    def anew(self, rules: EstimatorRules) -> InUse:
+        """Make an ELBO with the template's settings."""
+        return self._with(self._template.with_rules(rules))
 
     def in_use(self, rules: EstimatorRules) -> InUse:
         """Copy the template, with what its estimators have learnt."""
         elbo = self._template.with_rules(rules)
         elbo.load_state_dict(self._template.state_dict())
+        return self._with(elbo)
+
+    def _with(self, elbo: ELBO) -> InUse:
         return InUse(
             lambda: elbo.differentiable_loss(self._model, self._guide, *self._args),
-            elbo.estimator_of,
+            elbo.estimators_met,
         )
 
     def runs(self, rules: EstimatorRules) -> Runs:
@@ -201,7 +206,7 @@ class Variational(Objective):
         drawn = poutine.trace(self._guide).get_trace(*self._args)
         poutine.replay(self._model, drawn)(*self._args)
 
-    def distributions(self) -> list[Distribution]:
+    def distributions(self) -> dict[str, Distribution]:
         """What the guide draws from."""
         return _random(poutine.trace(self._guide).get_trace(*self._args))
 
@@ -215,15 +220,10 @@ class Program(Objective):
         self.size = num_particles
         self._program = program
 
-    def loss(self, estimator: Estimator) -> Loss:
-        """Estimate with an objective of the estimator's own, which keeps the state."""
-        objective = ExpectedCost(estimators=estimator, num_particles=self.size)
-        return lambda: objective(self._program)
-
-    def in_use(self, rules: EstimatorRules) -> InUse:
+    def anew(self, rules: EstimatorRules) -> InUse:
         """Make an objective that binds copies."""
         objective = ExpectedCost(num_particles=self.size).with_rules(rules)
-        return InUse(lambda: objective(self._program), objective.estimator_of)
+        return InUse(lambda: objective(self._program), objective.estimators_met)
 
     def runs(self, rules: EstimatorRules) -> Runs:
         """Run the program once, all particles side by side."""
@@ -235,7 +235,7 @@ class Program(Objective):
         with _Listener():
             self._program()
 
-    def distributions(self) -> list[Distribution]:
+    def distributions(self) -> dict[str, Distribution]:
         """What the program draws from."""
         with _Listener():
             return _random(poutine.trace(self._program).get_trace())
@@ -248,15 +248,15 @@ class _Listener(Messenger):
         msg["done"] = msg["kept"] = True
 
 
-def _random(trace: Any) -> list[Distribution]:
-    return [
-        site["fn"]
-        for site in trace.nodes.values()
+def _random(trace: Any) -> dict[str, Distribution]:
+    return {
+        name: site["fn"]
+        for name, site in trace.nodes.items()
         if site["type"] == "sample"
         and not site["is_observed"]
         and not site_is_subsample(site)
         and not isinstance(site["fn"], Delta)
-    ]
+    }
 
 
 def _name(function: Callable[..., Any], otherwise: str) -> str:

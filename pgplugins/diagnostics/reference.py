@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from pgplugins.core.fit import misfit
 from pgplugins.diagnostics.measurement import Contestant, flatten
 from pgplugins.diagnostics.progress import track
-from pgplugins.diagnostics.statistics import GradientStatistics, bias_test
+from pgplugins.diagnostics.statistics import ALL, GradientStatistics, bias_test
 from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import InputError, InputTypeError, ShapeError
 from pgplugins.estimators.enumerate import Enumerate
@@ -43,6 +43,10 @@ class Reference:
     gradient: Tensor
     squared_error: Tensor
     source: str
+
+    def error(self, at: slice = ALL) -> float:
+        """Root of the total squared error of some coordinates."""
+        return float(self.squared_error[at].sum().sqrt())
 
 
 def given(exact: Exact, parameters: Mapping[str, Tensor]) -> Reference:
@@ -83,7 +87,7 @@ def exactly(gradient: Tensor, source: str) -> Reference:
     return Reference(gradient, torch.zeros_like(gradient), source)
 
 
-def enumerable(distributions: Sequence[Distribution]) -> bool:
+def enumerable(distributions: Iterable[Distribution]) -> bool:
     """Whether enumerating all sites at once is possible and small enough."""
     by_support = Enumerate()
     rows = 1

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pgplugins.diagnostics.detail import Detail
+from pgplugins.diagnostics.intervals import Interval, signal_to_noise
 from pgplugins.diagnostics.measurement import Contestant
 from pgplugins.diagnostics.reference import SIGNIFICANCE, Reference
-from pgplugins.diagnostics.statistics import Interval, bias_test
+from pgplugins.diagnostics.statistics import bias_limit, bias_test
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from pgplugins.diagnostics.detail_table import DetailTable
     from pgplugins.diagnostics.table import ComparisonTable
 
 
@@ -29,13 +32,16 @@ class Row:
             where it is largest.
         bias_p: Probability of a ``|bias_z|`` this large in any coordinate if there is
             no bias.
+        bias_limit: The ``|bias_z|`` that chance exceeds once in a million such rows.
         variance: Total variance of the gradient of one call.
         variance_interval: Its confidence interval.
         snr: Signal to noise: the norm of the reference over the root of ``variance``.
+        snr_interval: Its confidence interval.
         seconds: Median time of one call, forward and backward.
         seconds_interval: Its confidence interval.
         efficiency: ``1 / (variance * seconds)``, infinite where there is no variance.
         efficiency_interval: Its confidence interval.
+        memory: The most bytes that the tensors of one call hold at one time.
     """
 
     objective: str
@@ -43,13 +49,16 @@ class Row:
     unbiased: bool
     bias_z: float
     bias_p: float
+    bias_limit: float
     variance: float
     variance_interval: Interval
     snr: float
+    snr_interval: Interval
     seconds: float
     seconds_interval: Interval
     efficiency: float
     efficiency_interval: Interval
+    memory: int
 
     @property
     def biased(self) -> bool:
@@ -65,6 +74,7 @@ class Comparison:
         rows: One per estimator, in the order that was asked for.
         reference: What ``bias_z`` is measured against.
         notes: What the reader should know besides, such as estimators left out.
+        by_parameter: Every estimator's figures parameter by parameter.
     """
 
     def __init__(
@@ -74,12 +84,14 @@ class Comparison:
         *,
         reference: str,
         notes: Sequence[str] = (),
+        by_parameter: Sequence[Detail] = (),
     ) -> None:
         """Keep what was found."""
         self.objective = objective
         self.rows = list(rows)
         self.reference = reference
         self.notes = list(notes)
+        self.by_parameter = list(by_parameter)
 
     @property
     def ranked(self) -> list[Row]:
@@ -93,11 +105,27 @@ class Comparison:
         ranked = self.ranked
         return ranked[0].estimator if ranked else None
 
+    @property
+    def leaders(self) -> list[Row]:
+        """The best row and those that this comparison cannot tell from it.
+
+        Those are the rows without bias whose interval of the efficiency overlaps with
+        the best one's; of estimators without variance, that of the time.
+        """
+        ranked = self.ranked
+        return [row for row in ranked if _overlap(ranked[0], row)]
+
     def table(self) -> ComparisonTable:
         """A table for rich to print; ``str`` of it is plain text."""
         from pgplugins.diagnostics.table import ComparisonTable
 
         return ComparisonTable(self)
+
+    def detail(self) -> DetailTable:
+        """A table of :attr:`by_parameter`, to be printed as :meth:`table` is."""
+        from pgplugins.diagnostics.detail_table import DetailTable
+
+        return DetailTable(self)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw variance against time; see :func:`pgplugins.diagnostics.plots.draw`.
@@ -112,19 +140,25 @@ class Comparison:
 
         return draw(self, new_axes() if ax is None else ax)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON types; what is infinite becomes ``None``."""
+    def to_dict(self, *, detail: bool = False) -> dict[str, Any]:
+        """What was found as JSON types; what is infinite becomes ``None``.
+
+        Args:
+            detail: Include :attr:`by_parameter`.
+        """
         rows = [asdict(row) | {"biased": row.biased} for row in self.rows]
-        found: dict[str, Any] = _finite(
-            {
-                "objective": self.objective,
-                "reference": self.reference,
-                "best": self.best,
-                "notes": self.notes,
-                "rows": rows,
-            }
-        )
-        return found
+        found = {
+            "objective": self.objective,
+            "reference": self.reference,
+            "best": self.best,
+            "leaders": [row.estimator for row in self.leaders],
+            "notes": self.notes,
+            "rows": rows,
+        }
+        if detail:
+            found["by_parameter"] = [entry.to_dict() for entry in self.by_parameter]
+        finite: dict[str, Any] = _finite(found)
+        return finite
 
     def __repr__(self) -> str:
         """Name the objective and the winner."""
@@ -134,26 +168,40 @@ class Comparison:
         )
 
 
-def row_of(objective: str, contestant: Contestant, reference: Reference) -> Row:
+def row_of(
+    objective: str, contestant: Contestant, reference: Reference, memory: int
+) -> Row:
     """Turn an estimator's measurements into a row."""
     test = bias_test(contestant.stats, reference.gradient, reference.squared_error)
     variance, seconds = contestant.variance, contestant.seconds
     efficiency = contestant.efficiency
-    signal = reference.gradient.norm().item()
+    snr = signal_to_noise(reference.gradient.norm().item(), reference.error(), variance)
     return Row(
         objective=objective,
         estimator=contestant.label,
         unbiased=contestant.unbiased,
         bias_z=test.z,
         bias_p=test.p,
+        bias_limit=bias_limit(contestant.stats, SIGNIFICANCE),
         variance=variance.value,
         variance_interval=variance.interval,
-        snr=signal / math.sqrt(variance.value) if variance.value else math.inf,
+        snr=snr.value,
+        snr_interval=snr.interval,
         seconds=seconds.value,
         seconds_interval=seconds.interval,
         efficiency=efficiency.value,
         efficiency_interval=efficiency.interval,
+        memory=memory,
     )
+
+
+def _overlap(best: Row, other: Row) -> bool:
+    if math.isinf(best.efficiency):
+        return (
+            math.isinf(other.efficiency)
+            and other.seconds_interval[0] <= best.seconds_interval[1]
+        )
+    return other.efficiency_interval[1] >= best.efficiency_interval[0]
 
 
 def _finite(value: Any) -> Any:

@@ -20,7 +20,7 @@ from pgplugins.distributed.collectives import Distributed
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.elbo import ELBO
-from pgplugins.infer.joining import Particles, require_joinable
+from pgplugins.infer.joining import Particles, refuse_weight_zero, require_joinable
 from pgplugins.objectives.renyi import renyi_bound
 
 
@@ -43,6 +43,10 @@ class RenyiELBO(ELBO):
     whatever the plates. With ``plate="data"`` there is a bound for every element of
     that plate, which is tighter where all random sites are inside it.
 
+    The guide has to draw where the model has a density. If a particle can have weight
+    zero, so can all of them at once, because they are independent: then the bound is
+    minus infinity, however many particles there are, and has no gradient.
+
     Args:
         alpha: The order, any number but 1.
         num_particles: Number of independent samples that are joined.
@@ -58,6 +62,13 @@ class RenyiELBO(ELBO):
     Raises:
         InputError: An argument has a value that cannot be used.
         UnknownEstimatorError: No estimator is registered under a name.
+
+    Its methods raise what those of :class:`~pgplugins.ELBO` raise, and besides:
+
+    - :class:`~pgplugins.errors.NotFiniteError` for a particle of weight zero (with
+      validation on);
+    - :class:`~pgplugins.errors.ProgramError` if ``plate`` is no plate of the program,
+      or a site lies outside of it.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -136,10 +147,14 @@ class RenyiELBO(ELBO):
         particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
         share = pool.share(self.num_particles)
         particles = Particles(particle_dim, share, self.plate)
+        for run in runs:
+            particles.require_plate([*run.sites, *run.costs])
         # Runs that do not count come last, and are not joined.
         costs = torch.cat([particles.per_particle(run.costs) for run in runs])
         if is_validation_enabled() and not costs.isfinite().all():
-            for cost in (cost for run in runs for cost in run.costs):
+            found = [cost for run in runs for cost in run.costs]
+            refuse_weight_zero(costs, found)
+            for cost in found:
                 require_finite(cost.value, f"The cost at site {cost.name!r}")
             require_finite(costs, "The cost of a particle")
         before, after = pool.around(costs[:share], "the particles' costs")

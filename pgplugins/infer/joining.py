@@ -10,9 +10,10 @@ from torch import Tensor
 from pgplugins.core.credit import Credit
 from pgplugins.core.fold import CostTerm, Plate, Site
 from pgplugins.core.own_parameters import OwnParameters
-from pgplugins.errors import EstimatorError, ProgramError
+from pgplugins.errors import EstimatorError, NotFiniteError, ProgramError
 from pgplugins.infer.layout import same_scale
 from pgplugins.objectives.renyi import RenyiBound
+from pgplugins.plugins.suggestion import did_you_mean
 
 
 class Particles:
@@ -32,6 +33,22 @@ class Particles:
         self._count = 1 if dim is None else count
         self._name = plate
         self._plate: Plate | None = None
+
+    def require_plate(self, found: Iterable[CostTerm | Site]) -> None:
+        """Raise if there is no plate of the name at all.
+
+        Raises:
+            ProgramError: Naming those that there are.
+        """
+        if self._name is None:
+            return
+        plates = {p.name for of in found for p in of.plates if p.dim != self._dim}
+        if self._name not in plates:
+            there_are = ", ".join(repr(name) for name in sorted(plates)) or "none"
+            raise ProgramError(
+                f"plate={self._name!r}: the program has no vectorized plate of that "
+                f"name.{did_you_mean(self._name, plates)} Plates: {there_are}."
+            )
 
     def per_particle(self, costs: Iterable[CostTerm]) -> Tensor:
         """Sum the costs of a run, shape ``(particles,)``, or ``(particles, elements)``.
@@ -157,3 +174,27 @@ def require_joinable(sites: Sequence[Site]) -> None:
                 f"sends there is to be weighted in another way. Write "
                 f'"reparameterized" for {parent.name!r}.'
             )
+
+
+def refuse_weight_zero(joined: Tensor, costs: Sequence[CostTerm]) -> None:
+    """Raise if some particles, but not all, have weight zero.
+
+    Args:
+        joined: Minus the log-weights; the particles come first.
+        costs: What they are made of.
+
+    Raises:
+        NotFiniteError: Naming where, and what it means.
+    """
+    dead = joined == torch.inf
+    if joined.isnan().any() or not dead.any() or dead.all(0).any():
+        return
+    where = next((c.name for c in costs if (c.value == torch.inf).any()), None)
+    at = "" if where is None else f", from site {where!r}"
+    raise NotFiniteError(
+        f"{int(dead.sum())} of {dead.numel()} weights p / q are zero{at}: the guide "
+        "has drawn what is impossible under the model. Particles are independent, so "
+        "all of them may be impossible at once: the bound is minus infinity however "
+        "many there are, and has no gradient. Let the guide draw inside of the model's "
+        "support, or give the impossible a small probability."
+    )

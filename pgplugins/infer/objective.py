@@ -89,6 +89,10 @@ class ProgramObjective:
         """
         return self._bound.of(site)
 
+    def estimators_met(self) -> dict[str, Estimator]:
+        """Return the estimators of all random sites met so far, by site."""
+        return dict(self._bound.sites())
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all estimators, for a checkpoint."""
         return self._bound.state_dict()

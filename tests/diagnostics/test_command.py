@@ -139,7 +139,7 @@ def test_an_objective_of_ones_own_with_a_report(own):
     rows = re.findall(r"<tr[^>]*><td>(.*?)</tr>", page)
     assert len(rows) == 2
     # 4 s^2 along the path, a quarter of it for four samples, to 20%.
-    (variance,) = (float(r.split("<td>")[2].split()[0]) for r in rows if "reparam" in r)
+    (variance,) = (float(r.split("<td>")[3].split()[0]) for r in rows if "reparam" in r)
     assert variance == pytest.approx(1.3**2, rel=0.2)
     picture = re.search(r'src="data:image/png;base64,([^"]+)"', page)
     assert base64.b64decode(picture[1])[:8] == b"\x89PNG\r\n\x1a\n"
@@ -157,6 +157,27 @@ def test_a_triple_with_a_bound_of_its_own(own):
     assert [row["estimator"] for row in shown["rows"]] == ["score_function"]
     assert shown["seed"] == 5 and shown["report"] == "out.html"
     assert "<h1>my_module:pair</h1>" in (own / "out.html").read_text()
+
+
+def test_every_parameter_is_shown_if_asked_for(own):
+    asked = (
+        "compare my_module:objective --params params --num-runs 40 "
+        "--estimators pathwise --report out.html"
+    ).split()
+    plain = CliRunner().invoke(main, asked)
+    assert "by parameter" not in plain.stdout
+    assert "<details>" not in (own / "out.html").read_text()
+    done = CliRunner().invoke(main, [*asked, "--detail"])
+    assert done.exit_code == 0, done.output
+    _, below = done.stdout.split("my_module:objective, by parameter")
+    assert re.search(r"^mu +reparameterized ", below, re.MULTILINE)
+    _, folded = (own / "out.html").read_text().split("<details>")
+    assert "<td>mu</td><td>reparameterized</td>" in folded
+    shown = json.loads(CliRunner().invoke(main, [*asked, "--detail", "--json"]).stdout)
+    (entry,) = shown["by_parameter"]
+    (row,) = shown["rows"]
+    assert entry["name"] == "mu"
+    assert entry["variance"] == row["variance"] and entry["bias_z"] == row["bias_z"]
 
 
 @pytest.mark.parametrize(

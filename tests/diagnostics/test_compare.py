@@ -17,6 +17,7 @@ from pgplugins.errors import (
     InputError,
     InputTypeError,
     NotFiniteError,
+    ProgramError,
     ShapeError,
     UnknownEstimatorError,
 )
@@ -339,6 +340,123 @@ def test_labels_tell_two_configurations_apart(normal):
         compare(objective, [plain, "score_function"], **options)
 
 
+class ShrunkPath(Estimator):
+    """The path times 0.9, which it keeps quiet about."""
+
+    name: ClassVar[str] = "shrunk_path"
+    traits: ClassVar[Traits] = Traits(unbiased=True, needs=frozenset({"rsample"}))
+
+    def draw(self, dist):
+        return Draw(dist=dist, value=dist.rsample().unsqueeze(0))
+
+    def gradient_term(self, draw, cost):
+        return -0.1 * (cost[0] - cost[0].detach())
+
+
+def test_ten_thousand_coordinates_make_no_bias_and_hide_none():
+    """The largest of 10,000 right ones is at 4.1; a tenth of them off is at 6 + 3.9.
+
+    A right row fails once in a thousand seeds, whatever the number of coordinates.
+    """
+    mu = torch.full((10_000,), 3.0, requires_grad=True)
+    result = compare(
+        (lambda x: x**2, lambda: dist.Normal(mu, 1.0)),
+        ["reparameterized", ShrunkPath()],
+        params={"mu": mu},
+        reference={"mu": 2 * mu.detach()},
+        num_runs=400,
+        num_warmup=1,
+        seed=0,
+    )
+    right, wrong = result.rows
+    assert abs(right.bias_z) > 3.5  # a limit for one coordinate would be hit
+    assert not right.biased and right.bias_p > 1e-3  # adjusted, else below 1e-4
+    assert right.bias_limit == pytest.approx(6.66, abs=0.05)
+    assert wrong.biased and abs(wrong.bias_z) > wrong.bias_limit
+    assert result.best == "reparameterized"
+
+
+def test_every_parameter_and_small_ones_coordinate_by_coordinate():
+    """x^2 along the path: variance 4 s^2 in m, 4 m^2 + 8 s^2 in s (its sum over m)."""
+    mu = torch.tensor([1.5, -0.5], dtype=torch.float64, requires_grad=True)
+    sigma = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+    wide = torch.zeros(9, dtype=torch.float64, requires_grad=True)
+    result = compare(
+        (
+            lambda x: (x**2).sum(-1),
+            lambda: dist.Normal(torch.cat([mu, wide]), sigma).to_event(1),
+        ),
+        ["reparameterized"],
+        params={"mu": mu, "sigma": sigma, "wide": wide},
+        reference={"mu": 2 * mu, "sigma": 22 * sigma, "wide": torch.zeros(9)},
+        num_runs=2000,
+        num_warmup=1,
+        seed=0,
+    )
+    (row,) = result.rows
+    found = {detail.name: detail for detail in result.by_parameter}
+    assert list(found) == ["mu", "mu[0]", "mu[1]", "sigma", "wide"]
+    s2, m2 = 0.8**2, 1.5**2 + 0.5**2
+    want = {
+        "mu": (8 * s2, 2 * m2**0.5),
+        "mu[0]": (4 * s2, 3.0),
+        "mu[1]": (4 * s2, 1.0),
+        "sigma": (4 * m2 + 8 * 11 * s2, 22 * 0.8),
+        "wide": (36 * s2, 0.0),
+    }
+    for name, (variance, signal) in want.items():
+        detail = found[name]
+        # Two thousand runs know a normal variance to 3%, a chi-square's to 6%.
+        assert detail.variance == pytest.approx(variance, rel=0.25)
+        low, high = detail.variance_interval
+        assert low < detail.variance < high
+        assert detail.snr == pytest.approx(signal / detail.variance**0.5)
+        assert detail.snr_interval[0] <= detail.snr <= detail.snr_interval[1]
+        assert detail.significant is False
+    whole = [found[name] for name in ("mu", "sigma", "wide")]
+    assert sum(d.variance for d in whole) == pytest.approx(row.variance)
+    assert row.bias_z in [d.bias_z for d in whole]
+    assert found["mu[1]"].index == (1,) and found["mu"].size == 2
+    assert result.to_dict()["best"] and "by_parameter" not in result.to_dict()
+    shown = result.to_dict(detail=True)["by_parameter"]
+    json.dumps(shown, allow_nan=False)
+    assert [entry["name"] for entry in shown] == list(found)
+
+
+def test_a_bias_is_found_in_the_parameter_that_has_it(normal):
+    params, objective = normal
+
+    class Lopsided(HonestlyBiased):
+        """Loses half of what reaches sigma only."""
+
+        name: ClassVar[str] = "lopsided"
+
+        def draw(self, law):
+            value = law.rsample()
+            held = dist.Normal(law.loc.detach(), law.scale)
+            half = held.loc + held.scale * ((value - law.loc) / law.scale).detach()
+            value = value - 0.5 * (half - half.detach())
+            return Draw(dist=law, value=value.unsqueeze(0))
+
+        def gradient_term(self, draw, cost):
+            return None
+
+    result = compare(
+        objective,
+        [Lopsided()],
+        params=params,
+        reference=exact_gradient(params),
+        num_samples=16,
+        num_runs=400,
+        seed=0,
+    )
+    marked = {detail.name: detail.significant for detail in result.by_parameter}
+    assert marked == {"mu": False, "sigma": True}
+    lines = str(result.detail()).splitlines()
+    assert lines[-1].startswith("sigma") and lines[-1].endswith("biased")
+    assert not lines[-2].endswith("biased")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -346,6 +464,8 @@ def test_labels_tell_two_configurations_apart(normal):
         ({"estimators": ["enumerate"]}, EstimatorError, "enumerate"),
         ({"estimators": []}, InputError, "empty"),
         ({"estimators": {}}, InputError, "empty"),
+        ({"estimators": [{"zz": "hybrid"}]}, ProgramError, "'zz'"),
+        ({"estimators": {"expectation": "hybrid"}}, InputError, "site names"),
         ({"estimators": {"a": "nope"}}, UnknownEstimatorError, "nope"),
         ({"estimators": "hybrid"}, InputError, "write a list"),
         ({"num_runs": 19}, InputError, "20 or more"),

@@ -235,6 +235,23 @@ def test_a_factor_in_the_guide_is_a_site_with_a_score():
     assert any("pyro.factor in the guide" in text for text in site.warnings)
 
 
+def test_a_factor_whose_draw_is_reparameterized_is_no_site():
+    def model():
+        pyro.sample("z", dist.Normal(1.0, 1.0))
+
+    def guide():
+        m = pyro.param("m", torch.tensor(0.2))
+        law = dist.Normal(m, 1.0)
+        drawn = law.rsample((200,))
+        pyro.sample("z", dist.Delta(drawn))
+        pyro.factor("hidden", law.log_prob(drawn), has_rsample=True)
+
+    elbo = pg.ELBO(num_particles=200, vectorize_particles=True, max_plate_nesting=0)
+    found = pg.explain((model, guide, ()), elbo=elbo, num_runs=20, seed=0)
+    assert not found.warnings
+    assert not any("factor" in text for site in found.sites for text in site.warnings)
+
+
 def test_a_seed_repeats_and_leaves_the_callers_stream_alone():
     mu = parameter(0.5)
     torch.manual_seed(5)

@@ -144,6 +144,88 @@ def test_networks_of_baselines_do_not_stay_in_the_store():
     assert set(pyro.get_param_store()) == {"loc", "scale"}
 
 
+def mixed_model():
+    z = pyro.sample("z", dist.Bernoulli(0.4))
+    pyro.sample("w", dist.Normal(2 * z, 2.0))
+
+
+def mixed_guide():
+    z = pyro.sample("z", dist.Bernoulli(logits=pyro.param("l", torch.tensor(0.1))))
+    loc = pyro.param("m", torch.tensor([0.0, 1.0]))
+    pyro.sample("w", dist.Normal(loc[z.long()], 1.0))
+
+
+def mixed_gradient():
+    """KL of N(m_z, 1) from N(2 z, 4): more by 1/8 for z = 1 than for z = 0."""
+    logit = torch.tensor(0.1, dtype=torch.float64)
+    q = torch.sigmoid(logit)
+    slope = 1 / 8 + (q / 0.4).log() - ((1 - q) / 0.6).log()
+    return {"l": q * (1 - q) * slope, "m": torch.stack([0 * q, -q / 4])}
+
+
+def test_estimators_are_chosen_by_site():
+    by_site = {"z": "enumerate", "w": "score_function"}
+    result = compare(
+        (mixed_model, mixed_guide, ()),
+        {
+            "defaults": None,
+            "z enumerated": {"z": "enumerate"},
+            "both": by_site,
+            "by type": {dist.Bernoulli: "enumerate", "w": "score_function"},
+        },
+        elbo=ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=0),
+        reference=mixed_gradient(),
+        num_runs=400,
+        num_warmup=20,
+        seed=0,
+    )
+    rows = {row.estimator: row for row in result.rows}
+    assert all(abs(row.bias_z) < 4.5 and row.unbiased for row in rows.values())
+    # With 1,000 runs: 0.0204 by default, 0.0088 with z enumerated, 0.103 with both.
+    assert rows["z enumerated"].variance < 0.8 * rows["defaults"].variance
+    assert rows["both"].variance > 1.5 * rows["z enumerated"].variance
+    assert rows["by type"].variance == pytest.approx(rows["both"].variance, rel=0.4)
+    (alone,) = compare(
+        (mixed_model, mixed_guide, ()), [by_site], num_runs=20, seed=0
+    ).rows
+    assert alone.estimator == "z: enumerate, w: score_function"
+
+
+def test_one_biased_site_makes_a_biased_row():
+    options = {"reference": mixed_gradient(), "num_runs": 20, "seed": 0}
+    pair = (mixed_model, mixed_guide, ())
+    honest, biased = compare(
+        pair, [{"z": "enumerate"}, {"z": "straight_through"}], **options
+    ).rows
+    assert honest.unbiased and not biased.unbiased
+
+
+def test_a_biased_estimator_that_a_site_names_itself_is_no_reference():
+    logit = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+    def program():
+        asked = {"estimator": "straight_through"}
+        b = pyro.sample("b", dist.Bernoulli(logits=logit), infer=asked)
+        x = pyro.sample("x", dist.Normal(logit, 1.0))
+        cost("c", (b + x) ** 2)
+
+    options = {"params": {"logit": logit}, "num_runs": 20, "seed": 0}
+    with pytest.raises(InputError, match="names a biased estimator of its own"):
+        compare(program, ["score_function"], **options)
+    (row,) = compare(
+        program,
+        ["score_function"],
+        reference={"logit": torch.tensor(1.0)},
+        **options,
+    ).rows
+    assert not row.unbiased
+
+
+def test_labels_that_are_site_names_are_refused():
+    with pytest.raises(InputError, match=r"site names.*\[\{\"z\": \"enumerate\"\}\]"):
+        compare((mixed_model, mixed_guide, ()), {"z": "enumerate", "w": "hybrid"})
+
+
 @pytest.mark.parametrize(
     ("objective", "options", "error", "words"),
     [

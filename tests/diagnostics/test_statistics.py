@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from pgplugins.diagnostics.statistics import (
+from pgplugins.diagnostics.intervals import (
     LEVEL,
-    GradientStatistics,
     Measured,
-    bias_test,
     efficiency,
     median_interval,
     median_time,
+    signal_to_noise,
+)
+from pgplugins.diagnostics.statistics import (
+    GradientStatistics,
+    bias_limit,
+    bias_test,
 )
 
 
@@ -146,3 +150,71 @@ def test_heavy_tails_leave_few_degrees_of_freedom():
     shifted = heavy.mean + 6 * heavy.squared_error.sqrt()
     assert bias_test(heavy, shifted, zero).p < 1e-6
     assert bias_test(heavy, shifted, zero, heavy_tails=True).p > 1e-4
+
+
+def test_parameters_and_coordinates_have_the_variances_of_the_two_pass_formulas(
+    generator,
+):
+    rows = torch.randn(300, 5, generator=generator, dtype=torch.float64)
+    rows = 1e3 + rows * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    stats = GradientStatistics(2, 3)
+    for row in rows:
+        stats.add(row)
+    each = rows.var(0)
+    for number, whole in enumerate((each[:2].sum(), each[2:].sum())):
+        found = stats.variance_of_parameter(number)
+        assert found.value == pytest.approx(whole.item(), rel=1e-9)
+        # Its own interval, as if there were no other parameter.
+        alone = statistics_of(rows[:, :2] if number == 0 else rows[:, 2:])
+        assert found.interval == pytest.approx(alone.variance_interval())
+    for number, one in enumerate(each.tolist()):
+        found = stats.variance_of_coordinate(number)
+        assert found.value == pytest.approx(one, rel=1e-9)
+        alone = statistics_of(rows[:, number : number + 1])
+        assert found.interval == pytest.approx(alone.variance_interval())
+
+
+def test_the_freedom_is_that_of_the_residuals_two_pass_spread(generator):
+    rows = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    residuals = [
+        (1 - 1 / (i + 1)) * ((rows[i] - rows[:i].mean(0)) ** 2).sum().item()
+        for i in range(1, 50)
+    ]
+    spread = np.var(residuals)
+    want = 2 * np.mean(residuals) ** 2 * len(residuals) / spread
+    assert statistics_of(rows).freedom == pytest.approx(want, rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_the_limit_is_where_the_p_value_becomes_significant(size):
+    stats = GradientStatistics(size)
+    for i in range(400):
+        row = torch.zeros(size, dtype=torch.float64)
+        row[0] = (-1.0) ** i  # mean 0, the standard error 1/sqrt(399)
+        stats.add(row)
+    limit, zero = bias_limit(stats, 1e-6), torch.zeros(size, dtype=torch.float64)
+    for factor, significant in ((0.99, False), (1.01, True)):
+        exact = zero.clone()
+        exact[0] = factor * limit * stats.squared_error[0].sqrt()
+        found = bias_test(stats, exact, zero)
+        assert (found.p < 1e-6) is significant
+
+
+def test_signal_to_noise_covers(generator):
+    """Mean 0.3 and deviation 1, from 100 runs, and a reference from 100 others.
+
+    A true coverage of 0.95 leaves [0.910, 0.982] once in 20,000 seeds.
+    """
+    covered = 0
+    for _ in range(600):
+        runs, others = torch.randn(
+            2, 100, 1, generator=generator, dtype=torch.float64
+        ).add(0.3)
+        stats = statistics_of(runs)
+        found = signal_to_noise(
+            others.mean().abs().item(),
+            (others.std() / 10).item(),
+            Measured(stats.variance, stats.variance_interval()),
+        )
+        covered += found.interval[0] <= 0.3 <= found.interval[1]
+    assert 0.910 < covered / 600 < 0.982

@@ -75,6 +75,21 @@ def test_both_gradients_tells_right_code_from_wrong(tmp_path):
     assert variance["hybrid"] < 0.01 * variance["reparameterized"]
     assert variance["reparameterized"] < 0.5 * variance["score_function"]
 
+    # Lint is silent on the first piece of code and names the fault of each other.
+    assert "pg.lint on sample(),  f.detach() * log_prob: nothing" in printed
+    found = re.findall(r"^  both_gradients.py:\d+: ([\w-]+)$", printed, re.MULTILINE)
+    assert found == ["attached-score", "undetached-score", "double-counting"]
+    for label, exact in (("expectation  reparameterized  mu", -2.6), ("s  ", 2.6)):
+        score, _, path, _, explicit = row(printed, label)
+        assert score == pytest.approx(exact, abs=0.2)
+        assert path == pytest.approx(exact, abs=0.07)
+        assert explicit == 0
+
+
+def test_both_gradients_shows_one_part_alone():
+    printed = run("both_gradients", "--only", "derivatives")
+    assert printed.startswith("Derivatives") and "pg.lint" not in printed
+
 
 def test_mixed_latents_reach_the_same_bound_with_different_variance():
     printed = run("mixed_latents")
@@ -160,3 +175,18 @@ def test_distributed_comes_down_to_the_evidence_in_one_process():
     (last,) = row(printed, "mean of the last")
     (exact,) = row(printed, "minus log-evidence")
     assert exact < last < exact + 0.5 < start - 20
+
+
+def test_compared_chooses_site_by_site(tmp_path):
+    picture, page = tmp_path / "picture.png", tmp_path / "page.html"
+    printed = run("compared", "--plot", str(picture), "--report", str(page))
+    assert picture.stat().st_size > 10_000
+    assert "<details>" in page.read_text()
+    table, details = printed.split("two latents, by parameter")
+    best = ("enumerated", "both better")
+    variance = {name: row(table, f"{name}  ")[2] for name in ("defaults", *best)}
+    assert variance["both better"] < 0.3 * variance["enumerated"]
+    assert variance["enumerated"] < 0.8 * variance["defaults"]
+    assert "both better wins" in table
+    assert re.search(r"^relaxed .* biased by design$", table, re.MULTILINE)
+    assert re.search(r"^logit +defaults ", details, re.MULTILINE)

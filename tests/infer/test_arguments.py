@@ -144,3 +144,20 @@ def test_no_warning_where_trace_elbo_has_none():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         step(pg.ELBO(num_particles=2, vectorize_particles=True), model, guide)
+
+
+def test_another_choice_of_estimators_keeps_the_settings_and_shares_no_state():
+    def model():
+        pyro.sample("z", dist.Bernoulli(0.3))
+
+    def guide():
+        pyro.sample("z", dist.Bernoulli(logits=pyro.param("l", torch.tensor(0.1))))
+
+    elbo = pg.IWELBO(num_particles=3, vectorize_particles=True, estimators="hybrid")
+    other = elbo.with_estimators("score_function")
+    other.loss_and_grads(model, guide)
+    assert type(other) is pg.IWELBO and other.num_particles == 3
+    assert {k: e.name for k, e in other.estimators_met().items()} == {
+        "z": "score_function"
+    }
+    assert elbo.estimators_met() == {}

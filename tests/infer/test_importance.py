@@ -662,6 +662,48 @@ def test_a_cost_that_is_not_finite_is_named():
         pg.IWELBO(2).loss(model, guide)
 
 
+def half_impossible():
+    """Heads cannot have been: the model has no density there."""
+
+    def model():
+        z = pyro.sample("z", dist.Bernoulli(0.3))
+        pyro.factor("no_heads", torch.where(z == 1, -math.inf, 0.0))
+
+    return model, one_coin(dist.Bernoulli)[1]
+
+
+@SIDE_BY_SIDE
+@pytest.mark.parametrize("alpha", [0.0, 0.5, -1.0])
+def test_a_particle_of_weight_zero_makes_the_bound_infinite_and_says_so(how, alpha):
+    """With two coins it is finite in three of four cases, and infinite in the mean."""
+    model, _ = half_impossible()
+    pair = start(lambda: (model, one_coin()[1]))
+    _, loss = exact_bound(pair, 2, alpha)
+    assert loss == math.inf
+
+    model, guide = half_impossible()
+    objective = pg.RenyiELBO(alpha, 8, **how)
+    torch.manual_seed(0)
+    with pytest.raises(pg.errors.NotFiniteError) as caught:
+        objective.loss_and_grads(model, guide)
+    said = str(caught.value)
+    assert "of 8 weights p / q are zero, from site 'no_heads'" in said
+    assert "minus infinity however many" in said
+
+
+def test_a_mistyped_plate_is_told_from_a_site_outside_of_it():
+    model, guide = start(lambda: plated(dist.Bernoulli))
+    with pytest.raises(pg.errors.ProgramError) as caught:
+        pg.IWELBO(2, **TOGETHER, plate="dta").loss(model, guide)
+    assert str(caught.value) == (
+        "plate='dta': the program has no vectorized plate of that name. "
+        "Did you mean 'data'? Plates: 'data'."
+    )
+    model, guide = start(lambda: one_coin(dist.Bernoulli))
+    with pytest.raises(pg.errors.ProgramError, match=r"that name\. Plates: none"):
+        pg.IWELBO(2, **TOGETHER, plate="data").loss(model, guide)
+
+
 def test_a_bound_that_joins_particles_has_no_parts_by_site():
     model, guide = start(lambda: one_coin(dist.Bernoulli))
     with pytest.raises(pg.PgpluginsError, match=r"IWELBO.*write a pg\.ELBO"):

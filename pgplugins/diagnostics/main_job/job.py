@@ -36,9 +36,13 @@ class MainJob:
     comparisons: list[Comparison]
     training: Training
 
-    def to_dict(self) -> dict[str, Any]:
-        """The rows of all objectives in one list, the rest by objective."""
-        found = [comparison.to_dict() for comparison in self.comparisons]
+    def to_dict(self, *, detail: bool = False) -> dict[str, Any]:
+        """The rows of all objectives in one list, the rest by objective.
+
+        Args:
+            detail: Include the figures of every parameter.
+        """
+        found = [comparison.to_dict(detail=detail) for comparison in self.comparisons]
         rows = [row for entry in found for row in entry.pop("rows")]
         return {
             "rows": rows,
