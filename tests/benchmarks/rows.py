@@ -56,7 +56,7 @@ class Row:
         written: The model in plain torch.
         objective: Particles to our loss and its unconstrained parameters by name.
         left_out: Peers that have no side here, and why.
-        particles: The numbers of particles that make sense.
+        samples: Something is drawn; else particles would all be the same.
     """
 
     about: str
@@ -64,4 +64,4 @@ class Row:
     written: Written
     objective: Callable[[int], tuple[Callable[[], Tensor], dict[str, Tensor]]]
     left_out: Mapping[str, str] = field(default_factory=dict)
-    particles: tuple[int, ...] = (1, 16, 256)
+    samples: bool = True

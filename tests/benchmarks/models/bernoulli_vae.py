@@ -201,7 +201,7 @@ ENUMERATED = _row(
         **in_numpyro(pair_to_enumerate_in_numpyro),
     },
     left_out={STORCHASTIC: "does not enumerate several latents of an image jointly"},
-    particles=(1,),
+    samples=False,
 )
 SCORE = _row(
     "score_function",
