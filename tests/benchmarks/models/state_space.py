@@ -8,13 +8,22 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.infer import TraceGraph_ELBO
 from torch import Tensor
 from torch.nn.functional import softplus
 
+import pgplugins as pg
 from tests.benchmarks.rows import STORCHASTIC, Row, Written
 from tests.benchmarks.sides.by_hand import by_hand
 from tests.benchmarks.sides.in_numpyro import in_numpyro
-from tests.benchmarks.sides.in_pyro import elbo_of, in_pyro, objective, ours
+from tests.benchmarks.sides.in_pyro import (
+    elbo_of,
+    in_pyro,
+    objective,
+    ours,
+    particles_of,
+    steps_of,
+)
 
 LENGTH, STAY, NOISE = 50, 1.5, 0.7
 """Steps; the logit of staying in a state; the noise of what is observed."""
@@ -119,8 +128,17 @@ ROW = Row(
     about="State-space model, 50 Bernoulli states, score function",
     sides={
         **in_pyro(pair, 0),
+        "Pyro, TraceGraph_ELBO": steps_of(
+            pair, lambda n: TraceGraph_ELBO(**particles_of(n, 0))
+        ),
         **in_numpyro(pair_in_numpyro, "TraceGraph_ELBO"),
         **by_hand(WRITTEN),
+        "pgplugins, static": steps_of(
+            pair,
+            lambda n: pg.ELBO(
+                **particles_of(n, 0), estimators="score_function", static=True
+            ),
+        ),
         **ours(pair, elbo_of(0, "score_function")),
     },
     written=WRITTEN,

@@ -56,7 +56,9 @@ def in_pyro(pair: Pair, nesting: int) -> dict[str, Build]:
         PYRO: steps_of(pair, lambda n: Trace_ELBO(**particles_of(n, nesting))),
         JIT: steps_of(
             pair,
-            lambda n: JitTrace_ELBO(**particles_of(n, nesting), ignore_jit_warnings=True),
+            lambda n: JitTrace_ELBO(
+                **particles_of(n, nesting), ignore_jit_warnings=True
+            ),
         ),
     }
 
