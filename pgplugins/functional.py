@@ -15,7 +15,7 @@ from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
-from pgplugins.core.learning import meet
+from pgplugins.core.learning import teach
 from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
 from pgplugins.distributed.collectives import Distributed, check_distributed
@@ -214,9 +214,8 @@ def surrogate(
         draw = _recorded(dist, value, cost)
         draw.pool = pool_of(session)
         held = cost.detach().unsqueeze(0)
-        meet(chosen)
         term = chosen.gradient_term(draw, held)
-        chosen.update(draw, held)
+        teach(chosen, draw, held)
         if session is not None and (state := list(chosen.state_dict().values())):
             session.pool.require_alike({chosen.name: state}, "Estimator")
     return torch.zeros_like(cost) if term is None else term

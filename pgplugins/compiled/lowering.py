@@ -1,4 +1,4 @@
-"""From a traced step to code: functional operations, one source of noise, a compiler."""
+"""From a traced step to code: functional operations, noise as an input, a compiler."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from pgplugins.core.algebra import spread
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_zero
-from pgplugins.core.learning import meet
+from pgplugins.core.learning import teach
 from pgplugins.core.provenance import Sources
 from pgplugins.errors import ProgramError, ShapeError
 
@@ -110,9 +110,8 @@ def fold(
         if signal is not None:
             estimator, draw = site.estimator, site.draw
             draw.first_order = first_order
-            meet(estimator)
             term = estimator.gradient_term(draw, signal.value)
-            estimator.update(draw, signal.value)
+            teach(estimator, draw, signal.value)
         if site.row_dim is not None:
             ledger.average(site, site.row_dim)
         if signal is not None and term is not None:
