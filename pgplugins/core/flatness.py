@@ -78,6 +78,8 @@ def guard_flat_cost(
 
 def reaches(cost: Tensor, values: Iterable[Tensor]) -> bool:
     """Whether ``backward`` from ``cost`` would reach any of the values."""
+    if cost.grad_fn is None:
+        return False
     goals = {v.grad_fn for v in values if v.grad_fn is not None}
     seen: set[object] = set()
     stack = [cost.grad_fn]

@@ -78,7 +78,7 @@ class Draws(Recording):
         self._misfits: list[str] = []
         self._drawn: dict[str, tuple[Tensor, Any]] = {}
         self._versions: dict[str, tuple[Tensor, int]] = {}
-        self._many_rows = 0
+        self._row_dims: set[int] = set()
 
     def _pyro_post_sample(self, msg: Any) -> None:
         super()._pyro_post_sample(msg)
@@ -228,22 +228,21 @@ class Draws(Recording):
     def _row_dim(self, name: str, draw: Draw) -> int:
         if math.isinf(self.max_plate_nesting):
             raise NestingUnknown
-        self._many_rows += 1
-        dim = -int(self.max_plate_nesting) - self._many_rows
+        dim = -int(self.max_plate_nesting) - len(self._row_dims) - 1
         if len(draw.dist.batch_shape) >= -dim:
             raise ShapeError(
                 f"Site {name!r} has batch shape {tuple(draw.dist.batch_shape)}, which "
                 f"reaches beyond max_plate_nesting={self.max_plate_nesting}. Raise it, "
                 "or enclose the batch dimensions in plates."
             )
+        self._row_dims.add(dim)
         return dim
 
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
         plates = plates_of(msg)
-        rows = {s.row_dim for s in self.sites.values() if s.row_dim is not None}
         value, sources = self.dependencies.cost(
-            lambda: weighed_cost(msg, plates, rows),
+            lambda: weighed_cost(msg, plates, self._row_dims),
             msg["value"],
             msg["scale"],
             msg["mask"],

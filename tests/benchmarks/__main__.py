@@ -10,7 +10,7 @@ import argparse
 
 import pyro
 
-from tests.benchmarks import vae
+from tests.benchmarks import rollouts, vae
 from tests.benchmarks.ratio import alternate, one_core
 from tests.benchmarks.workloads import WORKLOADS, gradient_variances
 
@@ -65,6 +65,24 @@ def print_moments(lessons: int, repeats: int) -> None:
         )
 
 
+def print_rollouts(seconds: float, rounds: int) -> None:
+    """Print the time of one step in rollouts of several lengths."""
+    print(f"rollouts: {rollouts.__doc__}")
+    base, *_ = rollouts.LENGTHS
+    for kind in rollouts.KINDS:
+        steps = {str(n): s for n, s in rollouts.steps_of(kind).items()}
+        timed = alternate(steps, seconds=seconds, rounds=rounds)
+        for length in rollouts.LENGTHS:
+            middle, low, high = (
+                ratio * base / length for ratio in timed.ratio(str(length), str(base))
+            )
+            print(
+                f"  {kind:24s}{length:5d} steps"
+                f"{timed.seconds(str(length)) / length * 1e6:9.0f} us a step"
+                f"{middle:8.2f} of {base} steps' ({low:.2f} to {high:.2f})"
+            )
+
+
 def main() -> None:
     """Time every workload, then measure the variances."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,13 +91,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="before the variance")
     parser.add_argument("--repeats", type=int, default=600, help="for the variance")
     parser.add_argument("--lessons", type=int, default=1000, help="before the moments")
-    parser.add_argument("--only", choices=[*WORKLOADS], help="this workload alone")
+    parser.add_argument(
+        "--only", choices=[*WORKLOADS, "rollouts"], help="this workload alone"
+    )
     chosen = parser.parse_args()
     one_core()
     # As in a finished program: both sides check less.
     pyro.enable_validation(False)
-    for workload in [chosen.only] if chosen.only else WORKLOADS:
-        print_times(workload, chosen.seconds, chosen.rounds)
+    for workload in WORKLOADS:
+        if chosen.only in (None, workload):
+            print_times(workload, chosen.seconds, chosen.rounds)
+    if chosen.only in (None, "rollouts"):
+        print_rollouts(chosen.seconds, chosen.rounds)
     if chosen.only in (None, "hybrid"):
         print_variances(chosen.steps, chosen.repeats)
     if chosen.only in (None, "autoencoder"):
