@@ -85,10 +85,10 @@ def reaches(cost: Tensor, values: Iterable[Tensor]) -> bool:
     stack = [cost.grad_fn]
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
+        if node in seen:
             continue
         if node in goals:
             return True
         seen.add(node)
-        stack.extend(parent for parent, _ in node.next_functions)
+        stack.extend(parent for parent, _ in node.next_functions if parent is not None)
     return False

@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "score_function, static": {"estimators": "score_function", "static": True},
     "reparameterized": {"estimators": "reparameterized"},
     "hybrid": {"estimators": "hybrid"},
+    "total_propagation": {"estimators": "total_propagation"},
 }
 
 GAIN = torch.tensor([[0.3, 0.4]], dtype=torch.float32, requires_grad=True)
