@@ -7,7 +7,7 @@ from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from types import ModuleType as _ModuleType
 
-from pgplugins import families
+from pgplugins import families, rl
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.diagnostics.comparison import compare
@@ -49,6 +49,7 @@ __all__ = [
     "hookimpl",
     "lint",
     "register",
+    "rl",
     "surrogate",
     "testing",
     "wrap",

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pgplugins.core.baselines import Given
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
+from pgplugins.core.masking import fill_masked
 from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
 from pgplugins.distribution import unmasked, unwrapped
@@ -164,6 +166,7 @@ def surrogate(
     *,
     estimator: str | Estimator | type[Estimator] = "score_function",
     baseline: str | Tensor | nn.Module | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Return the gradient term of recorded draws and costs, such as rollouts.
 
@@ -178,6 +181,10 @@ def surrogate(
             one rollout's steps depend on one another's actions, and a baseline that has
             seen them is biased. ``"leave_one_out"`` is for draws along the first
             dimension of ``B`` that are independent of one another.
+        mask: False for draws that do not count, such as steps after an episode's end,
+            shape ``B``, bool: whatever they hold (a cost that is nan, an action outside
+            of the support) is ignored, and their term is zero, gradient included. With
+            baselines that are tensors, or none.
 
     Returns:
         Shape ``B``: exactly zero in value; the gradient of its mean (or sum) estimates
@@ -186,7 +193,9 @@ def surrogate(
     Raises:
         EstimatorError: The estimator has to draw for itself.
         ShapeError: The shapes do not agree.
-        NotFiniteError: A cost or a log-density is nan or infinite.
+        NotFiniteError: A cost or a log-density that counts is nan or infinite.
+        InputError: The mask leaves no draw, or the baseline would pool masked costs.
+        InputTypeError: An argument is of another kind.
 
     Example:
         >>> mu = torch.tensor([0.0, 1.0], requires_grad=True)
@@ -215,6 +224,10 @@ def surrogate(
                 '"score_function".'
             )
         chosen = estimator
+    elif mask is not None and isinstance(baseline, Tensor):
+        # What it holds for a draw that does not count is ignored as well.
+        held = baseline.detach().expand(mask.shape).where(mask, 0.0)
+        chosen = make_estimator(estimator, baseline=held)
     elif baseline is None and make_estimator(estimator).name != "score_function":
         chosen = make_estimator(estimator)
     else:
@@ -241,15 +254,34 @@ def surrogate(
             f"pg.surrogate: the distribution's batch shape {tuple(base.batch_shape)} "
             f"does not broadcast to that of the recorded draws, {tuple(shape)}."
         ) from error
+    value, cost = value.detach(), real_cost(cost.detach(), "The recorded cost")
+    if mask is not None:
+        _refuse_pooling(chosen)
+        value = fill_masked(value, mask, "pg.surrogate")
+        cost = cost.where(mask, 0.0)
     require_finite(cost, "The recorded cost")
-    draw = Draw.of_row(expanded, value.detach())
+    draw = Draw.of_row(expanded, value)
     if len(shape) > 0:
         draw.particle_dim = -len(shape)
     require_finite(draw.log_prob, "The log-density of the recorded draws")
-    held = cost.detach().unsqueeze(0)
+    held = cost.unsqueeze(0)
     term = chosen.gradient_term(draw, held)
     chosen.update(draw, held)
-    return torch.zeros_like(cost) if term is None else term
+    if term is None:
+        return torch.zeros_like(cost)
+    return term if mask is None else term.where(mask, 0.0)
+
+
+def _refuse_pooling(estimator: Estimator) -> None:
+    """Raise for baselines that would learn from draws that do not count."""
+    baseline = getattr(estimator, "baseline", None)
+    if not (baseline is None or isinstance(baseline, Given)):
+        raise InputError(
+            "pg.surrogate: a mask goes with a baseline that is a tensor, or with none: "
+            f"{type(baseline).__name__} would take in the costs that are masked. Write "
+            "baseline=pg.rl.leave_one_out(costs, groups, mask=mask), or a critic's "
+            "values."
+        )
 
 
 def _choose(

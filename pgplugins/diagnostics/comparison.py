@@ -30,6 +30,7 @@ from pgplugins.errors import (
 )
 from pgplugins.estimators.enumerate import Enumerate
 from pgplugins.infer.choice import EstimatorLike
+from pgplugins.infer.truncation import Truncations
 from pgplugins.plugins import available, estimator
 
 if TYPE_CHECKING:
@@ -197,6 +198,12 @@ class _Field:
         if any(c.unbiased for c in contestants):
             return sampled(contestants, runs)
         referee = self._warm("score_function", estimator("score_function"))
+        if not referee.unbiased:
+            raise InputError(
+                f"compare: {self._problem.name} cuts paths (pg.rl.truncate) that lead "
+                "to the parameters whatever the estimator is, so all are biased and "
+                "none can be the reference. Write reference=..., the exact gradient."
+            )
         for _ in race([referee], runs):
             pass
         return sampled([*contestants, referee], runs)
@@ -214,7 +221,13 @@ class _Field:
 
     def _warm(self, label: str, instance: Estimator) -> Contestant:
         contestant = self._bind(label, instance)
-        contestant.warm_up(self._num_warmup)
+        with Truncations() as heard:
+            contestant.warm_up(self._num_warmup)
+        if heard.any:
+            contestant.unbiased = False
+            self.notes.append(
+                f"{label}: the program cuts its path (pg.rl.truncate), which is biased."
+            )
         return contestant
 
     def _bind(self, label: str, instance: Estimator) -> Contestant:

@@ -21,20 +21,21 @@ class TotalPropagation(Estimator):
     """``k S + (1 - k) P``: score and path, mixed by their variances. Biased.
 
     For rollouts through chaotic dynamics, where the path gradient of early steps
-    explodes (Parmas, Rasmussen, Peters and Doya 2018, "PIPPS", algorithm 1). ``backward``
-    brings the path gradient ``P`` of what follows to the step's own parameters; there it
-    meets the score gradient ``S`` (less the leave-one-out mean of the other particles),
-    and the mix is what earlier steps see. So a path that has exploded behind a step is
-    not passed on through it.
+    explodes (Parmas, Rasmussen, Peters and Doya 2018, "PIPPS", algorithm 1).
+    ``backward`` brings the path gradient ``P`` of what follows to the step's own
+    parameters; there it meets the score gradient ``S`` (less the leave-one-out mean of
+    the other particles), and the mix is what earlier steps see. So a path that has
+    exploded behind a step is not passed on through it.
 
     The weight ``k = Var P / (Var P + Var S)`` is taken from the particles at hand, for
-    every parameter of every batch element (the paper takes one for the whole policy). A
+    every parameter of every batch element (the paper takes one for the whole policy).
+    Weights that left the own particle out would trust the one path that has exploded. A
     path that is not finite, or exactly zero in all particles, gets no weight.
 
-    **Biased**: the weights have seen the draws that they weigh, by an amount that shrinks
-    as particles are added; and where the cost jumps the path, and so the mix, lacks the
-    jump. For smooth costs over few steps ``hybrid`` is unbiased and has less variance:
-    weights by inverse variance ignore that ``S`` and ``P`` are correlated.
+    **Biased**: the weights have seen the draws that they weigh, by an amount that
+    shrinks as particles are added; and where the cost jumps the path, and so the mix,
+    lacks the jump. For smooth costs over few steps ``hybrid`` is unbiased and has less
+    variance: weights by inverse variance ignore that ``S`` and ``P`` are correlated.
 
     ``backward`` runs once, as for ``hybrid``.
 
@@ -72,8 +73,8 @@ class TotalPropagation(Estimator):
         others = draw.others_cost(cost)
         if others is None:
             raise EstimatorError(
-                'Estimator "total_propagation" weighs score and path by their variances '
-                "over particles, and needs at least 2 independent draws side by side; "
+                'Estimator "total_propagation" weighs score and path by their '
+                "variances over particles, and needs at least 2 of them side by side; "
                 "found 1. Write num_particles=2 or more (many more, if you can) with "
                 "vectorize_particles=True, num_samples=2 or more, or "
                 'estimator="reparameterized".'

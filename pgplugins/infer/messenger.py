@@ -28,6 +28,7 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
+    refuse_cut_paths,
     refuse_joined_particles,
     refuse_pyro_baseline,
     refuse_unknown,
@@ -79,6 +80,7 @@ class Draws(Recording):
         self._drawn: dict[str, tuple[Tensor, Any]] = {}
         self._versions: dict[str, tuple[Tensor, int]] = {}
         self._row_dims: set[int] = set()
+        self._cut = False
 
     def _pyro_post_sample(self, msg: Any) -> None:
         super()._pyro_post_sample(msg)
@@ -253,11 +255,15 @@ class Draws(Recording):
         sources |= self.dependencies.upstream_now()
         self.costs.append(CostTerm(msg["name"], value, plates, sources))
 
+    def _pyro_pgplugins_truncation(self, msg: Any) -> None:
+        self._cut = True
+
     def finish(self) -> None:
         """Raise for what can only be said once the whole program has run.
 
         Raises:
-            EstimatorError: Listing the sites that their estimators do not fit.
+            EstimatorError: Listing the sites that their estimators do not fit, or an
+                estimator relies on a path that the program has cut.
             ProgramError: A name in ``estimators`` belongs to no site, or the program
                 has written into a draw.
         """
@@ -267,6 +273,8 @@ class Draws(Recording):
                 + "; ".join(self._misfits)
                 + ". Choose per site: estimators={...} or infer={'estimator': ...}."
             )
+        if self._cut:
+            refuse_cut_paths(self.sites.values())
         for name, (value, version) in self._versions.items():
             require_unwritten(value, version, f"site {name!r}")
         if not self.dependencies.branches:
