@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pgplugins.core.finite import require_finite
@@ -81,5 +80,4 @@ def gae(
     earned = real_cost(rewards.detach(), "rewards").where(live, 0.0)
     require_finite(earned, "A reward")
     errors = earned + discount * ahead - here
-    carry = torch.where(live & ~ended, discount * decay, 0.0).to(errors)
-    return summed_backwards(errors, carry)
+    return summed_backwards(errors, discount * decay * (live & ~ended).to(errors))

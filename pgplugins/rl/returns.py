@@ -77,8 +77,7 @@ def returns(
         ahead = next_values.detach().where(cut & ~dead & live, 0.0)
         require_finite(ahead, "A value after an episode was cut off")
         values = values + discount * ahead
-    carry = torch.where(live & ~cut, discount, 0.0).to(values)
-    return summed_backwards(values, carry)
+    return summed_backwards(values, discount * (live & ~cut).to(values))
 
 
 def discounts(
