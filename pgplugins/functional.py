@@ -16,7 +16,7 @@ from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
-from pgplugins.core.masking import fill_masked
+from pgplugins.core.masking import fill_masked, require_mask
 from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
 from pgplugins.distribution import unmasked, unwrapped
@@ -215,29 +215,6 @@ def surrogate(
                 f"pg.surrogate(dist, value, cost): {name} is a "
                 f"{type(given).__name__}; it must be a {kind.__name__}."
             )
-    if isinstance(estimator, Estimator):
-        if baseline is not None:
-            raise InputError(
-                "pg.surrogate got an estimator that is configured already and a "
-                "baseline as well; write "
-                'pg.estimator("score_function", baseline=...) or estimator='
-                '"score_function".'
-            )
-        chosen = estimator
-    elif mask is not None and isinstance(baseline, Tensor):
-        # What it holds for a draw that does not count is ignored as well.
-        held = baseline.detach().expand(mask.shape).where(mask, 0.0)
-        chosen = make_estimator(estimator, baseline=held)
-    elif baseline is None and make_estimator(estimator).name != "score_function":
-        chosen = make_estimator(estimator)
-    else:
-        chosen = make_estimator(estimator, baseline=baseline)
-    if not chosen.traits.takes_recorded_draws:
-        raise EstimatorError(
-            f"Estimator {chosen.name!r} has to draw for itself, but pg.surrogate is "
-            'given recorded draws. Write estimator="score_function", or '
-            "pg.expectation and pg.ExpectedCost, which draw."
-        )
     base = unmasked(unwrapped(dist))
     event = len(base.event_shape)
     shape = value.shape[: value.dim() - event]
@@ -247,6 +224,12 @@ def surrogate(
             f"{tuple(base.event_shape)} ask for costs of shape {tuple(shape)}; found "
             f"costs {tuple(cost.shape)}. One cost per recorded draw."
         )
+    if mask is not None:
+        require_mask(mask, shape, "pg.surrogate")
+        if isinstance(baseline, Tensor):
+            # What it holds for a draw that does not count is ignored as well.
+            baseline = _given(baseline, shape).where(mask, 0.0)
+    chosen = _for_recorded(estimator, baseline)
     try:
         expanded = expand(base, shape)
     except (RuntimeError, ValueError) as error:
@@ -257,7 +240,7 @@ def surrogate(
     value, cost = value.detach(), real_cost(cost.detach(), "The recorded cost")
     if mask is not None:
         _refuse_pooling(chosen)
-        value = fill_masked(value, mask, "pg.surrogate")
+        value = fill_masked(value, mask)
         cost = cost.where(mask, 0.0)
     require_finite(cost, "The recorded cost")
     draw = Draw.of_row(expanded, value)
@@ -270,6 +253,53 @@ def surrogate(
     if term is None:
         return torch.zeros_like(cost)
     return term if mask is None else term.where(mask, 0.0)
+
+
+def _for_recorded(
+    estimator: str | Estimator | type[Estimator],
+    baseline: str | Tensor | nn.Module | None,
+) -> Estimator:
+    """Return the estimator of recorded draws.
+
+    Raises:
+        InputError: It is configured already, and there is a baseline as well.
+        EstimatorError: It has to draw for itself.
+    """
+    if isinstance(estimator, Estimator):
+        if baseline is not None:
+            raise InputError(
+                "pg.surrogate got an estimator that is configured already and a "
+                "baseline as well; write "
+                'pg.estimator("score_function", baseline=...) or estimator='
+                '"score_function".'
+            )
+        chosen = estimator
+    elif baseline is None and make_estimator(estimator).name != "score_function":
+        chosen = make_estimator(estimator)
+    else:
+        chosen = make_estimator(estimator, baseline=baseline)
+    if not chosen.traits.takes_recorded_draws:
+        raise EstimatorError(
+            f"Estimator {chosen.name!r} has to draw for itself, but pg.surrogate is "
+            'given recorded draws. Write estimator="score_function", or '
+            "pg.expectation and pg.ExpectedCost, which draw."
+        )
+    return chosen
+
+
+def _given(baseline: Tensor, shape: torch.Size) -> Tensor:
+    """Give a baseline the shape of the recorded draws.
+
+    Raises:
+        ShapeError: It does not broadcast to it.
+    """
+    try:
+        return baseline.detach().expand(shape)
+    except RuntimeError as error:
+        raise ShapeError(
+            f"pg.surrogate: the baseline has shape {tuple(baseline.shape)}, which does "
+            f"not broadcast to that of the recorded draws, {tuple(shape)}."
+        ) from error
 
 
 def _refuse_pooling(estimator: Estimator) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.finite import require_finite
-from pgplugins.core.masking import fill_masked
+from pgplugins.core.masking import fill_masked, require_mask
 from pgplugins.core.numbers import positive
 from pgplugins.core.path import density
 from pgplugins.distribution import unmasked, unwrapped
@@ -154,7 +154,8 @@ def importance_ratios(
         )
     actions, before = value.detach(), behaviour.detach()
     if mask is not None:
-        actions = fill_masked(actions, mask, "pg.rl.importance_ratios")
+        require_mask(mask, shape, "pg.rl.importance_ratios")
+        actions = fill_masked(actions, mask)
         before = before.where(mask, 0.0)
     now = density(base, actions)
     if now.shape != shape:

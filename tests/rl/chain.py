@@ -76,26 +76,26 @@ def all_trajectories(logits, horizon):
     policy = logits.detach().softmax(-1)
     found = [([], [], [], [], [], START[s], s) for s in range(STATES)]
     for _ in range(horizon):
-        grown = []
-        for states, actions, following, over, mask, p, s in found:
-            if over and over[-1] or (mask and not mask[-1]):
-                grown.append(
-                    ([*states, 0], [*actions, 0], [*following, 0], [*over, False])
-                    + ([*mask, False], p, 0)
-                )
-                continue
-            for a, done, to in itertools.product(
-                range(ACTIONS), (False, True), range(STATES)
-            ):
-                if done and to:
-                    continue  # where a terminated episode would be does not matter
-                chance = policy[s, a] * (
-                    OVER[s, a] if done else (1 - OVER[s, a]) * MOVE[s, a, to]
-                )
-                grown.append(
-                    ([*states, s], [*actions, a], [*following, to], [*over, done])
-                    + ([*mask, True], p * chance, to)
-                )
-        found = grown
+        found = [longer for entry in found for longer in _grown(entry, policy)]
     columns = [torch.tensor([entry[i] for entry in found]).T for i in range(5)]
     return Recording(*columns, torch.stack([entry[5] for entry in found]))
+
+
+def _grown(entry, policy):
+    """All ways in which a trajectory can take one more step."""
+    *columns, p, s = entry
+    _, _, _, over, mask = columns
+    if mask and (over[-1] or not mask[-1]):
+        step = (0, 0, 0, False, False)
+        yield (*_with(columns, step), p, 0)
+        return
+    for a, done, to in itertools.product(range(ACTIONS), (False, True), range(STATES)):
+        if done and to:
+            continue  # where a terminated episode would be does not matter
+        chance = OVER[s, a] if done else (1 - OVER[s, a]) * MOVE[s, a, to]
+        step = (s, a, to, done, True)
+        yield (*_with(columns, step), p * policy[s, a] * chance, to)
+
+
+def _with(columns, step):
+    return [[*column, part] for column, part in zip(columns, step, strict=True)]

@@ -149,7 +149,7 @@ def test_off_policy_gradients_are_exact():
 
 
 def test_the_weighed_rewards_themselves_have_value_and_gradient():
-    """E_b[sum_t gamma^t rho_{0:t} r_t] is the new policy's value, whose gradient it has."""
+    """E_b[sum_t gamma^t rho_{0:t} r_t] is the new policy's value."""
     logits = LOGITS.clone().requires_grad_()
     recorded, ratios = off_policy(logits)
     so_far = ratios.so_far(terminated=recorded.terminated, mask=recorded.mask)

@@ -44,7 +44,10 @@ def test_steps_are_treated_one_by_one_and_masked_members_are_none():
     values[~mask] = torch.nan
     found = rl.leave_one_out(values, GROUPS, mask=mask, alone=0.0)
     want = torch.stack(
-        [written_out(v.nan_to_num(), GROUPS, m) for v, m in zip(values, mask)]
+        [
+            written_out(v.nan_to_num(), GROUPS, m)
+            for v, m in zip(values, mask, strict=True)
+        ]
     )
     torch.testing.assert_close(found, want)
 
