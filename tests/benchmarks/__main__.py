@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 
 import pyro
+import torch
 
-from tests.benchmarks import rollouts, vae
+from tests.benchmarks import chaos, rollouts, vae
 from tests.benchmarks.ratio import alternate, one_core
 from tests.benchmarks.workloads import WORKLOADS, gradient_variances
 
@@ -83,6 +84,22 @@ def print_rollouts(seconds: float, rounds: int) -> None:
             )
 
 
+def print_chaos(repeats: int) -> None:
+    """Print means and variances of a chaotic rollout's gradient."""
+    particles = 200
+    print(f"chaos: {repeats} gradients of {particles} particles. {chaos.__doc__}")
+    for steps in (8, 15, 25):
+        gain = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True)
+        print(f"  {steps} steps: exactly {chaos.exact(gain, steps):.4g}")
+        for name in chaos.NAMES:
+            found = chaos.estimates(name, steps, particles, repeats)
+            error = found.std() / repeats**0.5
+            print(
+                f"    {name:18s} mean {found.mean():10.4g} +- {error:.2g}"
+                f"   variance {found.var():.3g}"
+            )
+
+
 def main() -> None:
     """Time every workload, then measure the variances."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -92,7 +109,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=600, help="for the variance")
     parser.add_argument("--lessons", type=int, default=1000, help="before the moments")
     parser.add_argument(
-        "--only", choices=[*WORKLOADS, "rollouts"], help="this workload alone"
+        "--only", choices=[*WORKLOADS, "rollouts", "chaos"], help="this workload alone"
     )
     chosen = parser.parse_args()
     one_core()
@@ -103,6 +120,8 @@ def main() -> None:
             print_times(workload, chosen.seconds, chosen.rounds)
     if chosen.only in (None, "rollouts"):
         print_rollouts(chosen.seconds, chosen.rounds)
+    if chosen.only in (None, "chaos"):
+        print_chaos(chosen.repeats)
     if chosen.only in (None, "hybrid"):
         print_variances(chosen.steps, chosen.repeats)
     if chosen.only in (None, "autoencoder"):

@@ -7,6 +7,7 @@ import torch
 
 import pgplugins as pg
 from pgplugins.estimators.total_propagation import mixed
+from tests.benchmarks import chaos
 from tests.infer import test_lqr as lqr
 from tests.statistics import gradients, limit, parameter
 
@@ -101,49 +102,17 @@ def test_the_regulator():
     assert_close(found, lqr.exact(), bias=0.03)
 
 
-STRETCH, STEPS, SIGMA = 3.0, 8, 0.2
-
-
-def chaotic(gain):
-    """x' = 3 sin(x) + u with u ~ N(gain x, 0.2), cost 1 - exp(-x^2) at every step."""
-
-    def program():
-        x = pyro.sample("x0", dist.Normal(torch.zeros(()).double(), 1.0))
-        for t in range(STEPS):
-            u = pyro.sample(f"u{t}", dist.Normal(gain * x, SIGMA))
-            x = STRETCH * x.sin() + u
-            pg.cost(f"c{t}", 1 - (-(x**2)).exp())
-
-    return program
-
-
-def chaotic_exact(gain):
-    """The gradient by quadrature: the states of one step, then the one before."""
-    grid = torch.linspace(-7, 7, 1401, dtype=torch.float64)
-    step = grid[1] - grid[0]
-    mean = STRETCH * grid.sin() + gain * grid
-    kernel = dist.Normal(mean.unsqueeze(-1), SIGMA).log_prob(grid).exp() * step
-    to_go, cost = torch.zeros_like(grid), 1 - (-(grid**2)).exp()
-    for _ in range(STEPS):
-        to_go = kernel @ (cost + to_go)
-    start = dist.Normal(torch.zeros(()).double(), 1.0).log_prob(grid).exp() * step
-    (gradient,) = torch.autograd.grad((start * to_go).sum(), gain)
-    return gradient
-
-
 def test_a_chaotic_rollout():
     """Less variance than score function and path alone, and the mean within 10%."""
-    gain = parameter(-0.5)
-    program, found = chaotic(gain), {}
-    for name in ("score_function", "reparameterized", NAME):
-        objective = pg.ExpectedCost(
-            estimators={"u*": name, "x0": "reparameterized"}, num_particles=200
-        )
-        found[name] = gradients(lambda o=objective: o(program), [gain], 400)
+    found = {
+        name: chaos.estimates(name, 8, 200, 400)
+        for name in ("score_function", "reparameterized", NAME)
+    }
     variance = {name: g.var().item() for name, g in found.items()}
     assert variance[NAME] < 0.7 * variance["score_function"]
     assert variance[NAME] < 0.3 * variance["reparameterized"]
-    assert_close(found[NAME], chaotic_exact(gain).reshape(1), bias=0.1)
+    exact = chaos.exact(parameter(-0.5), 8).reshape(1)
+    assert_close(found[NAME].unsqueeze(-1), exact, bias=0.1)
 
 
 @pytest.mark.parametrize(("particles", "low", "high"), [(4, 0.1, 0.6), (1000, 0, 0.01)])
