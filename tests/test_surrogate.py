@@ -219,6 +219,15 @@ def test_a_mask_with_events():
     torch.testing.assert_close(flat_gradient(terms.sum(), [mu]), want)
 
 
+def test_a_mask_with_an_instance_that_has_a_baseline():
+    mu, law = policy()
+    estimator = pg.estimator("score_function", baseline=torch.tensor(0.5).double())
+    mask = torch.tensor([True, False, True])
+    terms = pg.surrogate(law, ACTIONS, COSTS, estimator=estimator, mask=mask)
+    want = ((COSTS - 0.5) * score(mu)).where(mask, 0.0)
+    torch.testing.assert_close(flat_gradient(terms.sum(), [mu]), want)
+
+
 MASK_REFUSED = {
     "numbers": ({"mask": torch.ones(3)}, ["mask", "bool", "float"]),
     "another shape": ({"mask": MASK}, ["(2, 3)", "(3,)"]),

@@ -113,7 +113,5 @@ def mixed(score: Tensor, path: Tensor, particles: int) -> Tensor:
     total = of_score + of_path
     # Neither varies: the path of a linear cost is exact.
     weight = torch.where(total > 0, of_path / total, 0.0)
-    # Not one minus the weight, which an exploding path would round to zero.
-    rest = torch.where(total > 0, of_score / total, 1.0)
     there = of_path.isfinite() & (path != 0).any(particles, keepdim=True)
-    return torch.where(there, weight * score + rest * path, score)
+    return torch.where(there, weight * score + (1 - weight) * path, score)

@@ -46,9 +46,8 @@ class Ratios:
         """Return the product of each episode's ratios up to and with each step.
 
         It weighs what has been earned at a step for all actions that led there, states
-        included: the exact off-policy weight (Precup, Sutton and Singh 2000,
-            "per-decision"),
-        whose variance grows with the steps.
+        included: the exact off-policy weight (Precup, Sutton and Singh 2000, there
+        "per-decision"), whose variance grows with the steps.
 
         Args:
             terminated: As for :func:`pgplugins.rl.returns`.
@@ -74,7 +73,7 @@ class Ratios:
         for t in range(len(logs)):
             product = product + logs[t]
             products.append(product)
-            product = product.where(live[t] & ~ended[t], 0.0)
+            product = product.where(~ended[t], 0.0)
         return Ratios(torch.stack(products), self.unbiased)
 
     def at_most(self, limit: float) -> Ratios:
