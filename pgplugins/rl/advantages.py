@@ -54,6 +54,7 @@ def gae(
         NotFiniteError: A reward or a value that counts is not finite.
 
     Example:
+        >>> import torch
         >>> rewards, values = torch.ones(3), torch.tensor([2.0, 1.0, 0.5])
         >>> following = torch.tensor([1.0, 0.5, 0.0])
         >>> gae(rewards, values, following, discount=1.0, decay=0.5)
