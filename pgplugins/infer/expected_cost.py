@@ -257,3 +257,7 @@ class _PlateSurvey(Messenger):
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
         self._note(msg)
+
+    def _pyro_pgplugins_truncation(self, msg: Any) -> None:
+        # Without estimators every draw has a path; what is cut here is no one's.
+        msg["stop"] = True

@@ -30,6 +30,7 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
+    refuse_cut_paths,
     refuse_joined_particles,
     refuse_pyro_baseline,
     refuse_unknown,
@@ -83,7 +84,8 @@ class Draws(Recording):
         self._misfits: list[str] = []
         self._drawn: dict[str, tuple[Tensor, Any]] = {}
         self._versions: dict[str, tuple[Tensor, int]] = {}
-        self._many_rows = 0
+        self._row_dims: set[int] = set()
+        self._cut = False
 
     def _pyro_post_sample(self, msg: Any) -> None:
         super()._pyro_post_sample(msg)
@@ -235,22 +237,21 @@ class Draws(Recording):
     def _row_dim(self, name: str, draw: Draw) -> int:
         if math.isinf(self.max_plate_nesting):
             raise NestingUnknown
-        self._many_rows += 1
-        dim = -int(self.max_plate_nesting) - self._many_rows
+        dim = -int(self.max_plate_nesting) - len(self._row_dims) - 1
         if len(draw.dist.batch_shape) >= -dim:
             raise ShapeError(
                 f"Site {name!r} has batch shape {tuple(draw.dist.batch_shape)}, which "
                 f"reaches beyond max_plate_nesting={self.max_plate_nesting}. Raise it, "
                 "or enclose the batch dimensions in plates."
             )
+        self._row_dims.add(dim)
         return dim
 
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
         plates = plates_of(msg)
-        rows = {s.row_dim for s in self.sites.values() if s.row_dim is not None}
         value, sources = self.dependencies.cost(
-            lambda: weighed_cost(msg, plates, rows),
+            lambda: weighed_cost(msg, plates, self._row_dims),
             msg["value"],
             msg["scale"],
             msg["mask"],
@@ -261,11 +262,15 @@ class Draws(Recording):
         sources |= self.dependencies.upstream_now()
         self.costs.append(CostTerm(msg["name"], value, plates, sources))
 
+    def _pyro_pgplugins_truncation(self, msg: Any) -> None:
+        self._cut = True
+
     def finish(self) -> None:
         """Raise for what can only be said once the whole program has run.
 
         Raises:
-            EstimatorError: Listing the sites that their estimators do not fit.
+            EstimatorError: Listing the sites that their estimators do not fit, or an
+                estimator relies on a path that the program has cut.
             ProgramError: A name in ``estimators`` belongs to no site, or the program
                 has written into a draw.
         """
@@ -275,6 +280,8 @@ class Draws(Recording):
                 + "; ".join(self._misfits)
                 + ". Choose per site: estimators={...} or infer={'estimator': ...}."
             )
+        if self._cut:
+            refuse_cut_paths(self.sites.values())
         for name, (value, version) in self._versions.items():
             require_unwritten(value, version, f"site {name!r}")
         if not self.dependencies.branches:

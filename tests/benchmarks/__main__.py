@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 
 import pyro
+import torch
 
-from tests.benchmarks import vae
+from tests.benchmarks import chaos, rollouts, vae
 from tests.benchmarks.ratio import alternate, one_core
 from tests.benchmarks.workloads import WORKLOADS, gradient_variances
 
@@ -65,6 +66,40 @@ def print_moments(lessons: int, repeats: int) -> None:
         )
 
 
+def print_rollouts(seconds: float, rounds: int) -> None:
+    """Print the time of one step in rollouts of several lengths."""
+    print(f"rollouts: {rollouts.__doc__}")
+    base, *_ = rollouts.LENGTHS
+    for kind in rollouts.KINDS:
+        steps = {str(n): s for n, s in rollouts.steps_of(kind).items()}
+        timed = alternate(steps, seconds=seconds, rounds=rounds)
+        for length in rollouts.LENGTHS:
+            middle, low, high = (
+                ratio * base / length for ratio in timed.ratio(str(length), str(base))
+            )
+            print(
+                f"  {kind:24s}{length:5d} steps"
+                f"{timed.seconds(str(length)) / length * 1e6:9.0f} us a step"
+                f"{middle:8.2f} of {base} steps' ({low:.2f} to {high:.2f})"
+            )
+
+
+def print_chaos(repeats: int) -> None:
+    """Print means and variances of a chaotic rollout's gradient."""
+    particles = 200
+    print(f"chaos: {repeats} gradients of {particles} particles. {chaos.__doc__}")
+    for steps in (8, 15, 25):
+        gain = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True)
+        print(f"  {steps} steps: exactly {chaos.exact(gain, steps):.4g}")
+        for name in chaos.NAMES:
+            found = chaos.estimates(name, steps, particles, repeats)
+            error = found.std() / repeats**0.5
+            print(
+                f"    {name:18s} mean {found.mean():10.4g} +- {error:.2g}"
+                f"   variance {found.var():.3g}"
+            )
+
+
 def main() -> None:
     """Time every workload, then measure the variances."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,13 +108,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="before the variance")
     parser.add_argument("--repeats", type=int, default=600, help="for the variance")
     parser.add_argument("--lessons", type=int, default=1000, help="before the moments")
-    parser.add_argument("--only", choices=[*WORKLOADS], help="this workload alone")
+    parser.add_argument(
+        "--only", choices=[*WORKLOADS, "rollouts", "chaos"], help="this workload alone"
+    )
     chosen = parser.parse_args()
     one_core()
     # As in a finished program: both sides check less.
     pyro.enable_validation(False)
-    for workload in [chosen.only] if chosen.only else WORKLOADS:
-        print_times(workload, chosen.seconds, chosen.rounds)
+    for workload in WORKLOADS:
+        if chosen.only in (None, workload):
+            print_times(workload, chosen.seconds, chosen.rounds)
+    if chosen.only in (None, "rollouts"):
+        print_rollouts(chosen.seconds, chosen.rounds)
+    if chosen.only in (None, "chaos"):
+        print_chaos(chosen.repeats)
     if chosen.only in (None, "hybrid"):
         print_variances(chosen.steps, chosen.repeats)
     if chosen.only in (None, "autoencoder"):

@@ -11,7 +11,7 @@ import pyro
 import pytest
 import torch
 
-from tests.benchmarks import vae
+from tests.benchmarks import rollouts, vae
 from tests.benchmarks.ratio import Timed, alternate
 from tests.benchmarks.workloads import WORKLOADS, gradient_variances
 
@@ -50,6 +50,14 @@ def test_every_step_has_a_benchmark():
 def test_step(workload, name, benchmark, as_timed):
     benchmark.group = workload
     loss = benchmark(WORKLOADS[workload]()[name])
+    assert math.isfinite(loss)
+
+
+@pytest.mark.parametrize("length", rollouts.LENGTHS)
+@pytest.mark.parametrize("kind", rollouts.KINDS)
+def test_rollout(kind, length, benchmark, as_timed):
+    benchmark.group = f"rollouts, {kind}"
+    loss = benchmark(rollouts.steps_of(kind)[length])
     assert math.isfinite(loss)
 
 
