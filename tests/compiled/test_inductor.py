@@ -103,3 +103,42 @@ def test_without_a_compiler_the_graph_runs_as_it_is(inductor, monkeypatch):
             compiled = pg.compile(exact_svi())
             found = compiled.run(5, progress=False)
     assert found.tolist() == pytest.approx(losses, rel=1e-5)
+
+
+def test_inferences_that_share_code_do_not_disturb_one_another(inductor):
+    plain = exact_svi()
+    losses = [plain.step() for _ in range(12)]
+    # Each has parameters of its own, under its own store.
+    stores, compiled = [], []
+    for _ in range(2):
+        compiled.append(pg.compile(exact_svi()))
+        compiled[-1].step()
+        stores.append(pyro.get_param_store().get_state())
+    found: list[list[float]] = [losses[:1], losses[:1]]
+    for _ in range(11):
+        for i, one in enumerate(compiled):
+            pyro.get_param_store().set_state(stores[i])
+            found[i] = [*found[i], one.step()]
+            stores[i] = pyro.get_param_store().get_state()
+    for one in found:
+        assert one == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_run_that_is_interrupted_leaves_nothing_askew(inductor, early):
+    plain = exact_svi()
+    losses = [plain.step() for _ in range(12)]
+    compiled = pg.compile(exact_svi())
+    found = [compiled.step()]
+    if not early:
+        found += compiled.run(5, progress=False).tolist()
+    (known,) = compiled._known.values()
+    step = known.step
+    if step._scratch is None:
+        pytest.skip("this version of the compiler allocates in another way")
+    allocate = step._scratch._names["empty_strided_cpu"]
+    with pytest.raises(KeyboardInterrupt), step._alone():
+        allocate((3,), (1,), torch.float32)  # somewhere on the way
+        raise KeyboardInterrupt
+    found += compiled.run(12 - len(found), progress=False).tolist()
+    assert found == pytest.approx(losses, rel=1e-5)

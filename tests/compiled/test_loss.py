@@ -51,7 +51,7 @@ def counts(estimator, samples):
             lambda x: (x - 2) ** 2,
             Poisson(log_rate.exp()),
             estimator=estimator,
-            num_samples=8 * samples,
+            num_samples=40 * samples,
         )
 
     rate = log_rate.detach().exp()
