@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.algebra import first_score_term, leave_one_out_mean, score_term
+from pgplugins.core.circumstances import Circumstances
 from pgplugins.core.credit import Credit
 from pgplugins.core.features import log_prob_near_support
 from pgplugins.core.path import density
+
+if TYPE_CHECKING:
+    from pgplugins.core.estimator import Estimator
+
+
+@dataclass
+class Delegation:
+    """Who drew, where the estimator that was asked has left it to another.
+
+    Args:
+        to: The estimator that drew: its traits are those of the draw.
+        law: What it drew from, if that is the distribution on parameters of its own: a
+            cost in which the distribution stands, such as its own log q, is to be taken
+            from there, so that whoever asked for them sees all of their gradients.
+        extra: Whatever the estimator that was asked wants to find again.
+    """
+
+    to: Estimator
+    law: Distribution | None = None
+    extra: Any = None
 
 
 @dataclass
@@ -37,6 +58,9 @@ class Draw:
             says of this draw.
         first_order: Set by the front: the loss will be differentiated once, so that
             score terms need no more than their first derivative.
+        delegation: Set by an estimator that has left the draw to another.
+        met: Set by the fold where the estimator's rows are its own choice: what the
+            program did with the draw; ``None`` if nobody could see it.
 
     Example:
         >>> import torch
@@ -55,6 +79,8 @@ class Draw:
     particle_dim: int | None = None
     credit: Credit | None = None
     first_order: bool = False
+    delegation: Delegation | None = None
+    met: Circumstances | None = None
     _log_prob: Tensor | None = field(default=None, init=False, repr=False)
     _row: Tensor | None = field(default=None, init=False, repr=False)
 

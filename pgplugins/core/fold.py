@@ -20,11 +20,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.algebra import spread
+from pgplugins.core.circumstances import Circumstances
 from pgplugins.core.draw import Draw
-from pgplugins.core.estimator import Estimator
+from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.finite import require_zero
 from pgplugins.core.provenance import Sources
 from pgplugins.errors import ProgramError, ShapeError
+
+_EVERYTHING: Sources = -1
 
 
 class Plate(NamedTuple):
@@ -68,6 +71,8 @@ class Site:
         row_dim: The dimension of its rows, or ``None`` if it has one row.
         own_weight: What its own log q counts for where the estimator's path carries its
             direct gradient.
+        in_python: Its value may have turned into a Python value, which can follow one
+            row only.
     """
 
     name: str
@@ -78,6 +83,13 @@ class Site:
     upstream: Sources
     row_dim: int | None = None
     own_weight: float | Tensor = 0.0
+    in_python: bool = False
+
+    @property
+    def traits(self) -> Traits:
+        """Those of the estimator that drew."""
+        delegation = self.draw.delegation
+        return (self.estimator if delegation is None else delegation.to).traits
 
 
 def fold(
@@ -102,6 +114,10 @@ def fold(
     """
     if not sites:
         return list(costs)
+    costs = list(costs)
+    for site in sites:
+        if site.estimator.traits.cost_evaluations == "choice":
+            site.draw.met = _met(site, sites, costs)
     ledger = _Ledger(sites, costs, first_order=first_order)
     for site in reversed(sites):
         signal = ledger.signal(site)
@@ -252,8 +268,34 @@ class _Group:
         return self._total, self._upstream
 
 
+def _met(
+    site: Site, sites: Sequence[Site], costs: Sequence[CostTerm]
+) -> Circumstances | None:
+    """Say what the program did with a site's draw; ``None`` if nobody looked."""
+    if any(cost.upstream == _EVERYTHING for cost in costs):
+        return None
+    downstream = [cost for cost in costs if cost.upstream & site.bit]
+    batch = site.draw.dist.batch_shape
+    varied = {dim for dim in range(-len(batch), 0) if batch[dim] > 1}
+    joins = any(
+        varied - {p.dim for p in cost.plates & site.plates} for cost in downstream
+    )
+    taken = shared_by = 1
+    for cost in downstream:
+        rows, choosers = 1, 0
+        for other in sites:
+            if not cost.upstream & other.bit:
+                continue
+            if other.estimator.traits.cost_evaluations == "choice":
+                choosers += 1
+            elif other.row_dim is not None:
+                rows *= other.draw.rows
+        taken, shared_by = max(taken, rows), max(shared_by, choosers)
+    return Circumstances(joins, site.in_python, shared_by, taken)
+
+
 def _differentiates(site: Site) -> bool:
-    return "differentiable_cost" in site.estimator.traits.needs
+    return "differentiable_cost" in site.traits.needs
 
 
 def _sum_out(value: Tensor, plates: Iterable[Plate]) -> Tensor:
@@ -283,7 +325,7 @@ def _arrange(site: Site, value: Tensor, *, held: bool) -> Tensor:
             value = value.expand(site.draw.rows, *value.shape[1:])
     rows, between = value.shape[0], value.shape[1 : value.dim() - len(batch_shape)]
     shape = (rows, *between, *batch_shape)
-    if held or not site.estimator.traits.scores_to_any_order:
+    if held or not site.traits.scores_to_any_order:
         return spread(value, shape)
     scores = site.draw.log_prob.reshape(rows, *(1,) * len(between), *batch_shape)
     return spread(value, shape, scores)

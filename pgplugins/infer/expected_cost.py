@@ -158,7 +158,12 @@ class ExpectedCost(ProgramObjective):
         run, paths, particle_dim = part
         total = total_cost(fold(run.sites, run.costs)) / self.num_particles
         # A site that is held needs no gradient of the cost, and may be what varies.
-        relying = all(s.name in paths and s.row_dim is None for s in run.sites)
+        relying = all(
+            "differentiable_cost" in s.traits.needs
+            and s.name in paths
+            and s.row_dim is None
+            for s in run.sites
+        )
         if paths and relying and particle_dim is not None:
             names = {s.name: s.estimator.name for s in run.sites}
             _guard(paths, names, run.costs, particle_dim, total)
