@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Circumstances(NamedTuple):
@@ -31,3 +31,17 @@ class Circumstances(NamedTuple):
             16.0
         """
         return float((budget / self.taken) ** (1 / self.shared_by))
+
+
+@runtime_checkable
+class ChoosesRows(Protocol):
+    """An estimator whose rows are its own choice, and not to be blamed on the user."""
+
+    def retreat(self) -> bool:
+        """Draw one row from now on, and say whether the last draw had several.
+
+        Called when a program has failed; without effect where the draw had one row.
+        """
+
+    def advance(self) -> None:
+        """Take a retreat back: the program fails with one row as well."""

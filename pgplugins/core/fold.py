@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 from torch import Tensor
@@ -115,9 +116,7 @@ def fold(
     if not sites:
         return list(costs)
     costs = list(costs)
-    for site in sites:
-        if site.estimator.traits.cost_evaluations == "choice":
-            site.draw.met = _met(site, sites, costs)
+    _tell(sites, costs)
     ledger = _Ledger(sites, costs, first_order=first_order)
     for site in reversed(sites):
         signal = ledger.signal(site)
@@ -268,30 +267,32 @@ class _Group:
         return self._total, self._upstream
 
 
-def _met(
-    site: Site, sites: Sequence[Site], costs: Sequence[CostTerm]
-) -> Circumstances | None:
-    """Say what the program did with a site's draw; ``None`` if nobody looked."""
-    if any(cost.upstream == _EVERYTHING for cost in costs):
-        return None
-    downstream = [cost for cost in costs if cost.upstream & site.bit]
-    batch = site.draw.dist.batch_shape
-    varied = {dim for dim in range(-len(batch), 0) if batch[dim] > 1}
-    joins = any(
-        varied - {p.dim for p in cost.plates & site.plates} for cost in downstream
-    )
-    taken = shared_by = 1
-    for cost in downstream:
-        rows, choosers = 1, 0
-        for other in sites:
-            if not cost.upstream & other.bit:
-                continue
-            if other.estimator.traits.cost_evaluations == "choice":
-                choosers += 1
-            elif other.row_dim is not None:
-                rows *= other.draw.rows
-        taken, shared_by = max(taken, rows), max(shared_by, choosers)
-    return Circumstances(joins, site.in_python, shared_by, taken)
+def _tell(sites: Sequence[Site], costs: Sequence[CostTerm]) -> None:
+    """Tell draws whose estimators choose their rows what the program did with them."""
+    choosing = [s for s in sites if s.estimator.traits.cost_evaluations == "choice"]
+    if not choosing or any(cost.upstream == _EVERYTHING for cost in costs):
+        return  # nobody asks, or nobody looked
+    choosers = 0
+    for site in choosing:
+        choosers |= site.bit
+    fixed = [s for s in sites if s.row_dim is not None and not s.bit & choosers]
+    shared = [(cost.upstream & choosers).bit_count() for cost in costs]
+    taken = [
+        prod(s.draw.rows for s in fixed if cost.upstream & s.bit) for cost in costs
+    ]
+    for site in choosing:
+        inside = [i for i, cost in enumerate(costs) if cost.upstream & site.bit]
+        batch = site.draw.dist.batch_shape
+        varied = {dim for dim in range(-len(batch), 0) if batch[dim] > 1}
+        site.draw.met = Circumstances(
+            joins_elements=bool(varied)
+            and any(
+                varied - {p.dim for p in costs[i].plates & site.plates} for i in inside
+            ),
+            in_python=site.in_python,
+            shared_by=max((shared[i] for i in inside), default=1),
+            taken=max((taken[i] for i in inside), default=1),
+        )
 
 
 def _differentiates(site: Site) -> bool:

@@ -228,13 +228,14 @@ class _Study:
             ),
             explicit=self._layout.part(tally.explicit),
             reaches=[p for p in self._layout.parameters if p in seen.reached],
+            choice=None if seen.acting is seen.estimator else seen.acting.name,
         )
 
 
 def _reason(reason: str, estimator: Estimator) -> str:
-    """Add what an estimator that chooses among others has chosen, and why."""
-    choice = getattr(estimator, "choice", None)
-    if choice is None:
+    """Add why an estimator that chooses among others has chosen what draws."""
+    acting = estimator.in_use
+    if acting is estimator:
         return reason
     why = getattr(estimator, "reason", None)
-    return f"{reason}; it uses {choice}" + (f" ({why})" if why else "")
+    return f"{reason}; it uses {acting.name}" + (f" ({why})" if why else "")

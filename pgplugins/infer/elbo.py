@@ -298,7 +298,9 @@ class ELBO(ProgramObjective, PyroELBO):
                 check_model=self._checked is not programs[0],
             )
 
-        found: Run = self._structure.run(execute, *programs)
+        found = self._with_rows_that_fit(
+            lambda: self._structure.run(execute, *programs)
+        )
         self._checked = programs[0]
         return found
 

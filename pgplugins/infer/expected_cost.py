@@ -139,13 +139,14 @@ class ExpectedCost(ProgramObjective):
 
         def execute(policy: Dependencies) -> Run:
             draws = self._draws(policy, nesting, particle_dim)
+            paths.clear()  # of a run that has failed
             with draws, _NoObservations():
                 program(*args, **kwargs)
             draws.finish()
             paths.update(draws.paths)
             return Run(list(draws.sites.values()), draws.costs)
 
-        run = self._structure.run(execute, original)
+        run = self._with_rows_that_fit(lambda: self._structure.run(execute, original))
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import pyro
@@ -14,7 +14,8 @@ from pgplugins.core.numbers import flag, plate_nesting, positive_integer
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
-from pgplugins.infer.messenger import Draws
+from pgplugins.infer.messenger import Draws, NestingUnknown
+from pgplugins.infer.run import Run
 from pgplugins.infer.static import EveryRun, FirstRun
 
 
@@ -77,6 +78,27 @@ class ProgramObjective:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over a checkpoint, also for sites that are yet to be met."""
         self._bound.restore(state)
+
+    def _with_rows_that_fit(self, once: Callable[[], Run]) -> Run:
+        """Run a program; again with one row where it cannot take rows nobody asked for.
+
+        Estimators that choose their rows cannot see beforehand whether a program can
+        take several (it may stack the values of two sites).
+        """
+        try:
+            return once()
+        except NestingUnknown:
+            raise
+        except Exception:
+            retreated = [e for e in self._bound.choosing_rows() if e.retreat()]
+            if not retreated:
+                raise
+        try:
+            return once()
+        except Exception:
+            for estimator in retreated:
+                estimator.advance()
+            raise
 
     @property
     def _side_by_side(self) -> bool:

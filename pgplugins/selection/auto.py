@@ -27,8 +27,8 @@ from pgplugins.plugins.registry import estimator as make_estimator
 from pgplugins.selection.audit import Audit, Watched, can_watch, watch
 from pgplugins.selection.facts import BUDGET, Facts
 from pgplugins.selection.race import Race
-from pgplugins.selection.standing import Standings
-from pgplugins.selection.suited import DEFAULT, misfits, relies_on_path
+from pgplugins.selection.standing import Standings, kind_of
+from pgplugins.selection.suited import DEFAULT, relies_on_path
 from pgplugins.selection.words import why
 
 _LOOK: Final = 25  # calls from one look at what is due to the next
@@ -101,10 +101,9 @@ class Auto(Estimator):
         """Look the candidates up."""
         super().__init__()
         self.asked_for = candidates is not None
-        self.candidates = nn.ModuleList(
-            _default() if candidates is None else _checked(candidates)
-        )
-        size = len(self.candidates)
+        found = _default() if candidates is None else _checked(candidates)
+        self.candidates = nn.ModuleList(found)
+        size = len(found)
         self.race = Race(size)
         self.audit = Audit()
         self.guard = PathGuard()
@@ -119,10 +118,13 @@ class Auto(Estimator):
         self._fit: tuple[object, list[str | None]] | None = None
         self._latest: tuple[int, list[str | None]] | None = None
 
-        self._standings = Standings(self._all, asked_for=self.asked_for)
+        self._standings = Standings(found, asked_for=self.asked_for)
         # Who drew last, and what there is against each: to tell, not to decide.
         self._drawn: int | None = None
         self._against: list[str | None] = [None] * size
+        # Who draws while nothing changes, and from what; asking anew says the same.
+        self._steady: tuple[int, object] | None = None
+        self._rows = 1  # of the draw that the objective is not done with yet
 
     @property
     def in_use(self) -> Estimator:
@@ -146,13 +148,15 @@ class Auto(Estimator):
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse what none of the candidates serves."""
-        reasons = misfits(self._all, dist, asked_for=True)
-        if None in reasons:
+        if self._steady is not None and self._steady[1] == kind_of(dist):
             return None
-        each = zip(self._all, reasons, strict=True)
-        return "none of its candidates fits: " + "; ".join(
-            f"{candidate.name}: {reason}" for candidate, reason in each
-        )
+        reasons = []
+        for candidate in self._all:
+            reason = misfit(candidate, dist)
+            if reason is None:
+                return None
+            reasons.append(f"{candidate.name}: {reason}")
+        return "none of its candidates fits: " + "; ".join(reasons)
 
     def adopt(self, dist: Distribution, row: Tensor) -> Draw | None:
         """Return the draw of a row that others drew, if a candidate can take it."""
@@ -171,6 +175,11 @@ class Auto(Estimator):
         Raises:
             EstimatorError: None of the candidates can draw.
         """
+        if self._steady is not None:
+            index, kind = self._steady
+            if kind == kind_of(dist):
+                return self._drawn_by(index, self._draw_by(index, dist))
+            self._steady = None
         while True:
             index = self._turn(dist)
             try:
@@ -181,8 +190,11 @@ class Auto(Estimator):
                 if self._standing(dist) == before:
                     raise
                 continue
-            self._drawn = index
-            return draw
+            return self._drawn_by(index, draw)
+
+    def _drawn_by(self, index: int, draw: Draw) -> Draw:
+        self._drawn, self._rows = index, draw.rows
+        return draw
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
         """Return the candidate's term; ``backward`` then tells what it was worth."""
@@ -198,19 +210,32 @@ class Auto(Estimator):
         """Let the candidate learn, and see whose turn it is next."""
         delegation, note = _of(draw)
         delegation.to.update(draw, cost)
+        self._rows = 1
         self.calls += 1
-        self.facts.meet(draw)
-        if self.incumbent < 0:
-            self.incumbent.fill_(note.index)
-        self._organise(note.dist)
+        changed = self.facts.meet(draw)
+        if changed or self._steady is None or int(self.calls) % _LOOK == 0:
+            if self.incumbent < 0:
+                self.incumbent.fill_(note.index)
+            self._steady = None
+            self._organise(note.dist)
+            self._settle(note.dist)
 
-    def rows_failed(self) -> None:
-        """Draw one row from now on: the program could not take several."""
-        self.facts.failed.fill_(True)
+    def retreat(self) -> bool:
+        """Draw one row from now on, if a program has failed with several."""
+        several, self._steady = self._rows > 1, None
+        if several:
+            self.facts.failed.fill_(True)
+        self._rows = 1
+        return several
+
+    def advance(self) -> None:
+        """Take a retreat back: several rows were not what the program failed with."""
+        self.facts.failed.fill_(False)
+        self._steady = None
 
     @property
-    def _all(self) -> list[Estimator]:
-        return [c for c in self.candidates if isinstance(c, Estimator)]
+    def _all(self) -> Sequence[Estimator]:
+        return self._standings.candidates
 
     @property
     def _index(self) -> int | None:
@@ -247,10 +272,10 @@ class Auto(Estimator):
         candidate = self._all[index]
         note = _Note(index, dist)
         law = None
-        if self.race.contestants or self._unguarded(candidate):
+        if (self._steady is None and self.race.contestants) or _unguarded(candidate):
             law, note.own = _own(dist)
         asked = dist if law is None else law
-        if self._audits(dist) and can_watch(candidate):
+        if self._steady is None and can_watch(candidate) and self._audits(dist):
             draw, note.watched = watch(candidate, asked)
         else:
             draw = candidate.draw(asked)
@@ -277,16 +302,12 @@ class Auto(Estimator):
             for candidate, reason in zip(self._all, fits, strict=True)
         )
 
-    def _unguarded(self, candidate: Estimator) -> bool:
-        """Whether it relies on a path without looking at it itself."""
-        return relies_on_path(candidate) and not hasattr(candidate, "fallback")
-
     def _measure(self, note: _Note, draw: Draw, cost: Tensor) -> None:
         """Have ``backward`` tell what the gradient is."""
         own = note.own
         assert own is not None
         score = None
-        if draw.rows == 1 and self._unguarded(self._all[note.index]):
+        if draw.rows == 1 and _unguarded(self._all[note.index]):
             score = _score(own, draw)
 
         def tell(gradient: Tensor, weight: Tensor) -> Tensor:
@@ -340,6 +361,14 @@ class Auto(Estimator):
             if since[due] >= waits[due]:
                 self._start([incumbent, due], duel=True)
 
+    def _settle(self, dist: Distribution) -> None:
+        """Keep the answer where asking at the next draw would say the same."""
+        if self.race.contestants or self._audits(dist):
+            return
+        kind, incumbent = self._standings.lasting(dist), int(self.incumbent)
+        if kind is not None and self._against[incumbent] is None:
+            self._steady = incumbent, kind
+
     def _start(self, contestants: list[int], *, duel: bool) -> None:
         self.race.start(contestants)
         self.raced[contestants] = self.calls
@@ -368,6 +397,11 @@ class Auto(Estimator):
             DiscontinuousCostWarning,
             stacklevel=2,
         )
+
+
+def _unguarded(candidate: Estimator) -> bool:
+    """Whether it relies on a path without looking at it itself."""
+    return relies_on_path(candidate) and not hasattr(candidate, "fallback")
 
 
 def _default() -> list[Estimator]:

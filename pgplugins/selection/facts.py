@@ -45,20 +45,30 @@ class Facts(nn.Module):
             self.register_buffer(name, torch.tensor(False))
         self.register_buffer("room", torch.tensor(float(BUDGET), dtype=torch.float64))
         self.register_buffer("shared_by", torch.tensor(1))
+        self._seen: object = None  # the last time, so that it need not be taken in
 
-    def meet(self, draw: Draw) -> None:
-        """Take in what was met by a draw that the objective is done with."""
+    def meet(self, draw: Draw) -> bool:
+        """Take in what was met by a draw that the objective is done with.
+
+        Returns:
+            Whether it is anything else than the last time.
+        """
+        met = draw.met
+        seen = (met, draw.credit is not None)
+        if seen == self._seen:
+            return False
+        self._seen = seen
         self.looked.fill_(True)
         if draw.credit is not None:
             self.joins_particles.fill_(True)
-        met = draw.met
         if met is None:
-            return
+            return True
         self.known.fill_(True)
         self.joins_elements |= met.joins_elements
         self.in_python |= met.in_python
         self.room.fill_(met.room(BUDGET))
         self.shared_by.fill_(met.shared_by)
+        return True
 
     def against(self, candidate: Estimator, dist: Distribution) -> str | None:
         """Say why the program cannot take a candidate's rows; ``None`` if it can."""

@@ -30,6 +30,7 @@ SHARE: Final = 0.05
 _WARM_UP = 4  # calls of each in a race that do not count: some learn first
 _SURE = 3.0  # standard errors by which one has to be worse to drop out early
 _FOREVER = 1e9
+_ROUNDING = 1e-12  # of a moment: a variance that is none
 
 
 class Standing(NamedTuple):
@@ -220,6 +221,9 @@ class Race(nn.Module):
         mine, its = self.standing(index), self.standing(incumbent)
         if mine is None or its is None:
             return 0.0
+        exact = its.variance <= _ROUNDING * its.criterion
+        if exact and its.cost <= MARGIN * mine.cost:
+            return _FOREVER  # there is nothing to be better at
         worse = mine.criterion / its.criterion if its.criterion > 0 else _FOREVER
         fewest = _WARM_UP + ROUNDS[0]
         return min(max(worse, 1.0) * fewest * max(rivals, 1) / SHARE, _FOREVER)

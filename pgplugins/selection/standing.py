@@ -23,21 +23,29 @@ class Standings:
 
     def __init__(self, candidates: Sequence[Estimator], *, asked_for: bool) -> None:
         """Ask nothing yet."""
-        self._candidates = candidates
+        self.candidates = candidates
         self._asked_for = asked_for
         # Asking is slow, and mostly says the same from draw to draw.
-        self._known: tuple[object, list[str | None]] | None = None
+        self._known: tuple[tuple[object, bool], list[str | None]] | None = None
+
+    def lasting(self, dist: Distribution) -> object:
+        """Return what identifies a distribution about which the answers stay the same.
+
+        ``None`` if they may be others for other parameters.
+        """
+        kind = kind_of(dist)
+        return kind if self._known is not None and self._known[0][0] == kind else None
 
     def by_law(self, dist: Distribution, facts: Facts) -> list[str | None]:
         """What the distribution says."""
         opaque = bool(facts.no_density)
-        kind = (*_kinds(dist), dist.event_shape, dist.has_rsample, opaque)
+        kind = (kind_of(dist), opaque)
         if self._known is not None and self._known[0] == kind:
             return list(self._known[1])
         found = misfits(
-            self._candidates, dist, asked_for=self._asked_for, no_density=opaque
+            self.candidates, dist, asked_for=self._asked_for, no_density=opaque
         )
-        for_good = all(fits_for_good(c, dist) for c in self._candidates)
+        for_good = all(fits_for_good(c, dist) for c in self.candidates)
         self._known = (kind, found) if for_good else None
         return list(found)
 
@@ -53,7 +61,7 @@ class Standings:
             audit: Whether a path may be relied on.
         """
         found = self.by_law(dist, facts)
-        for i, candidate in enumerate(self._candidates):
+        for i, candidate in enumerate(self.candidates):
             if found[i] is None:
                 found[i] = (
                     "it could not draw when it was to"
@@ -61,9 +69,9 @@ class Standings:
                     else facts.against(candidate, dist)
                 )
         able = [i for i, reason in enumerate(found) if reason is None]
-        if not audit.smooth and any(can_watch(self._candidates[i]) for i in able):
+        if not audit.smooth and any(can_watch(self.candidates[i]) for i in able):
             for i in able:
-                if relies_on_path(self._candidates[i]):
+                if relies_on_path(self.candidates[i]):
                     found[i] = audit.words()
         if not self._asked_for:
             self._leave_out_dominated(found, dist)
@@ -72,12 +80,12 @@ class Standings:
     def _leave_out_dominated(self, found: list[str | None], dist: Distribution) -> None:
         """Leave out what takes as many rows as the whole support has."""
         able = [i for i, reason in enumerate(found) if reason is None]
-        exact = [i for i in able if self._candidates[i].name == "enumerate"]
+        exact = [i for i in able if self.candidates[i].name == "enumerate"]
         if not exact:
             return
-        points = rows_of(self._candidates[exact[0]], dist)
+        points = rows_of(self.candidates[exact[0]], dist)
         for i in able:
-            rows = rows_of(self._candidates[i], dist)
+            rows = rows_of(self.candidates[i], dist)
             if i not in exact and rows > 1 and rows >= points:
                 found[i] = "enumeration is exact with no more rows"
 
@@ -95,12 +103,13 @@ class Standings:
         return None
 
     def _demands(self, index: int) -> tuple[bool, bool, int]:
-        candidate = self._candidates[index]
+        candidate = self.candidates[index]
         return candidate.traits.many_rows, relies_on_path(candidate), index
 
 
-def _kinds(dist: Distribution) -> tuple[type, ...]:
-    kinds = [type(dist)]
+def kind_of(dist: Distribution) -> tuple[object, ...]:
+    """Return what a candidate's fit depends on, parameters aside."""
+    kinds: list[object] = [type(dist), dist.event_shape, dist.has_rsample]
     while isinstance(base := dist.__dict__.get("base_dist"), Distribution):
         dist = base
         kinds.append(type(dist))

@@ -17,7 +17,7 @@ from pgplugins.errors import EstimatorError
 CONTINUOUS: Final = ("hybrid", "lax")
 """Candidates where a draw has a path and a density."""
 
-COUPLED: Final = ("enumerate", "disarm", "score_function")
+COUPLED: Final = ("enumerate", "disarm", "measure_valued", "score_function")
 """Candidates where two draws can be coupled."""
 
 DISCRETE: Final = (
@@ -66,8 +66,11 @@ def misfits(
         return reasons
     fitting = {c.name for c, r in zip(candidates, reasons, strict=True) if r is None}
     meant = _meant(fitting)
+    # Of those that do not fit, only enumeration is worth a word: it might be hoped for.
     return [
-        reason if candidate.name in meant else NOT_MEANT
+        reason
+        if candidate.name in meant and (reason is None or candidate.name == "enumerate")
+        else NOT_MEANT
         for candidate, reason in zip(candidates, reasons, strict=True)
     ]
 

@@ -10,7 +10,7 @@ import argparse
 
 import pyro
 
-from tests.benchmarks import vae
+from tests.benchmarks import regret, vae
 from tests.benchmarks.ratio import alternate, one_core
 from tests.benchmarks.workloads import WORKLOADS, gradient_variances
 
@@ -65,6 +65,20 @@ def print_moments(lessons: int, repeats: int) -> None:
         )
 
 
+def print_regret(lessons: int, repeats: int) -> None:
+    """Print what `auto` has chosen, and how it does against the best fixed one."""
+    print(
+        f"auto: against the best fixed unbiased estimator, after {lessons} calls, over "
+        f"{repeats}: variance x cost by the cost model, and variance x seconds. 1 is "
+        "no regret; intervals of 95%."
+    )
+    for name, problem in regret.PROBLEMS.items():
+        print(f"  {regret.line(name, regret.measured(problem(), lessons, repeats))}")
+    print("auto: what a call costs before its first row, in rows (the model says 10).")
+    for name, fixed in regret.fixed_parts().items():
+        print(f"  {name:40s}{fixed:8.0f}")
+
+
 def main() -> None:
     """Time every workload, then measure the variances."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,17 +87,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="before the variance")
     parser.add_argument("--repeats", type=int, default=600, help="for the variance")
     parser.add_argument("--lessons", type=int, default=1000, help="before the moments")
-    parser.add_argument("--only", choices=[*WORKLOADS], help="this workload alone")
+    parser.add_argument(
+        "--only", choices=[*WORKLOADS, "auto"], help="this workload alone"
+    )
     chosen = parser.parse_args()
     one_core()
     # As in a finished program: both sides check less.
     pyro.enable_validation(False)
-    for workload in [chosen.only] if chosen.only else WORKLOADS:
+    for workload in WORKLOADS if chosen.only is None else {chosen.only} & {*WORKLOADS}:
         print_times(workload, chosen.seconds, chosen.rounds)
     if chosen.only in (None, "hybrid"):
         print_variances(chosen.steps, chosen.repeats)
     if chosen.only in (None, "autoencoder"):
         print_moments(chosen.lessons, chosen.repeats)
+    if chosen.only in (None, "auto"):
+        print_regret(chosen.lessons, chosen.repeats)
 
 
 if __name__ == "__main__":
