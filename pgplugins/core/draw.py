@@ -61,6 +61,8 @@ class Draw:
         delegation: Set by an estimator that has left the draw to another.
         met: Set by the fold where the estimator's rows are its own choice: what the
             program did with the draw; ``None`` if nobody could see it.
+        heard_others: Set where the other particles' costs have been asked for, so that
+            the particles' gradients are not quite independent.
 
     Example:
         >>> import torch
@@ -81,6 +83,7 @@ class Draw:
     first_order: bool = False
     delegation: Delegation | None = None
     met: Circumstances | None = None
+    heard_others: bool = False
     _log_prob: Tensor | None = field(default=None, init=False, repr=False)
     _row: Tensor | None = field(default=None, init=False, repr=False)
 
@@ -184,4 +187,5 @@ class Draw:
         dim = self.particle_dim
         if dim is None or cost.shape[dim] < 2:
             return None
+        self.heard_others = True
         return leave_one_out_mean(cost.detach(), dim)

@@ -140,7 +140,7 @@ class Audit(nn.Module):
         if self.sums is None or self.sums.shape != new.shape:
             self.sums = torch.zeros_like(new)
             self.calls.zero_()
-        self.sums = self.sums + new
+        self.sums = self.sums.to(new.device) + new
         self.calls += 1
         calls = int(self.calls)
         if calls >= FEWEST and calls % _TOGETHER == 0:

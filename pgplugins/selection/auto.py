@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pgplugins.core.control_variate import Attached
 from pgplugins.core.draw import Delegation, Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.fit import misfit
@@ -203,7 +204,11 @@ class Auto(Estimator):
         if note.watched is not None:
             term = note.watched.compare(cost, term, self.audit)
         if note.own is not None:
-            self._measure(note, draw, cost)
+            self._measure(note, note.own, draw, cost)
+            if _unguarded(delegation.to):
+                # Its slope is what each cost counts for in the loss.
+                probe = note.own.probe
+                term = probe if term is None else term + probe
         return term
 
     def update(self, draw: Draw, cost: Tensor) -> None:
@@ -302,17 +307,23 @@ class Auto(Estimator):
             for candidate, reason in zip(self._all, fits, strict=True)
         )
 
-    def _measure(self, note: _Note, draw: Draw, cost: Tensor) -> None:
+    def _measure(
+        self, note: _Note, own: OwnParameters, draw: Draw, cost: Tensor
+    ) -> None:
         """Have ``backward`` tell what the gradient is."""
-        own = note.own
-        assert own is not None
         score = None
         if draw.rows == 1 and _unguarded(self._all[note.index]):
             score = _score(own, draw)
 
         def tell(gradient: Tensor, weight: Tensor) -> Tensor:
             found = gradient.detach()
-            self.race.add(note.index, _as_of_one_particle(found, draw), draw.rows)
+            self.race.add(
+                note.index,
+                _as_of_one_particle(found, draw),
+                draw.rows,
+                # A quadratic leaves the others next to nothing to say.
+                left_out=draw.heard_others and not isinstance(draw.extra, Attached),
+            )
             if score is not None and cost.dim() == weight.dim() + 1:
                 weighted = weight * cost.detach().squeeze(0)
                 self._compare(
@@ -349,6 +360,15 @@ class Auto(Estimator):
             if chosen is None:
                 return
             self.incumbent.fill_(incumbent := chosen)
+        if self._audits(dist):
+            # First things first: who relies on a path, if they agree, races as well.
+            watchable = [
+                i for i, can in enumerate(able) if can and can_watch(self._all[i])
+            ]
+            if watchable:
+                if incumbent not in watchable:
+                    self.incumbent.fill_(watchable[0])
+                return
         raced = self.raced.tolist()
         rivals = [i for i, can in enumerate(able) if can and i != incumbent]
         fresh = [i for i in rivals if raced[i] < 0]

@@ -76,6 +76,7 @@ class Race(nn.Module):
     freedom: Tensor
     squares: Tensor
     rows: Tensor
+    shared: Tensor
     signal: Tensor
     last: Tensor
     means: Tensor | None
@@ -92,6 +93,9 @@ class Race(nn.Module):
         self.register_buffer("freedom", zeros.clone())
         self.register_buffer("squares", zeros.clone())
         self.register_buffer("rows", zeros.clone())
+        # What leave-one-out adds to the variance of a mean, in squared gradients: any
+        # two of n particles have the covariance |gradient|^2 / (n - 1)^2.
+        self.register_buffer("shared", zeros.clone())
         self.register_buffer("signal", torch.zeros((), dtype=torch.float64))
         # Variance, cost, criterion and error in the last race; -1 before the first.
         self.register_buffer("last", torch.full((size, 4), -1.0).double())
@@ -112,9 +116,8 @@ class Race(nn.Module):
         self.running.zero_()
         self.running[list(contestants)] = True
         self.turn.zero_()
-        self.calls.zero_()
-        for sums in (self.samples, self.freedom, self.squares):
-            sums.zero_()
+        for sums in (self.calls, self.samples, self.freedom, self.squares):
+            sums[list(contestants)] = 0
         self.means = None
 
     def stop(self) -> None:
@@ -127,7 +130,9 @@ class Race(nn.Module):
         last = self.last[index].tolist()
         return None if last[0] < 0 else Standing(*last)
 
-    def add(self, index: int, gradients: Tensor, rows: int) -> None:
+    def add(
+        self, index: int, gradients: Tensor, rows: int, *, left_out: bool = False
+    ) -> None:
         """Take in a call.
 
         Args:
@@ -135,11 +140,15 @@ class Race(nn.Module):
             gradients: As one particle alone would give them, shape ``(particles,
                 *batch, P)``.
             rows: How many rows it had.
+            left_out: Each particle has been held against the mean of the others, which
+                makes their gradients depend on one another.
         """
         if not self.running[index] or not gradients.isfinite().all():
             return
         self.calls[index] += 1
         self.rows[index] = rows
+        particles = len(gradients)
+        self.shared[index] = 1 / (particles - 1) if left_out else 0.0
         if self.calls[index] <= _WARM_UP:
             return
         sample = gradients.double()
@@ -149,6 +158,7 @@ class Race(nn.Module):
             # Another minibatch size: its mean is another, and cannot be joined.
             self.means = mean.new_zeros(len(self.running), *mean.shape)
             self.samples.zero_()
+        self.means = self.means.to(mean.device)
         before = float(self.samples[index])
         step = mean - self.means[index]
         self.means[index] += step * (count / (before + count))
@@ -202,13 +212,15 @@ class Race(nn.Module):
         error = variance[sharpest] / samples[sharpest]
         signal = max(float(self.means[sharpest].square().sum()) - error, 0.0)
         self.signal.fill_(signal)
+        shared = self.shared.tolist()
         found = {}
         for i in contestants:
             cost = cost_of(float(self.rows[i]))
-            moment = signal + variance[i]
+            whole = variance[i] + shared[i] * signal
+            moment = signal + whole
             share = variance[i] / moment if moment > 0 else 0.0
             relative = share * math.sqrt(2 / freedom[i])
-            found[i] = Standing(variance[i], cost, moment * cost, relative)
+            found[i] = Standing(whole, cost, moment * cost, relative)
             self.last[i] = self.last.new_tensor(found[i])
         return found
 
@@ -225,8 +237,8 @@ class Race(nn.Module):
         if exact and its.cost <= MARGIN * mine.cost:
             return _FOREVER  # there is nothing to be better at
         worse = mine.criterion / its.criterion if its.criterion > 0 else _FOREVER
-        fewest = _WARM_UP + ROUNDS[0]
-        return min(max(worse, 1.0) * fewest * max(rivals, 1) / SHARE, _FOREVER)
+        calls = max(float(self.calls[index]), _WARM_UP + ROUNDS[0])
+        return min(max(worse, 1.0) * calls * max(rivals, 1) / SHARE, _FOREVER)
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any

@@ -26,12 +26,12 @@ def why(
         calls: How many calls there have been.
     """
     names = [candidate.name for candidate in candidates]
+    left_out: dict[str, list[str]] = {}
+    for name, reason in zip(names, standing, strict=True):
+        if reason is not None and reason != NOT_MEANT:
+            left_out.setdefault(reason, []).append(name)
     parts = [_because(names, index, standing, race, calls)]
-    parts += [
-        f"{name} is left out: {reason}"
-        for name, reason in zip(names, standing, strict=True)
-        if reason not in (None, NOT_MEANT)
-    ]
+    parts += [f"without {', '.join(n)}: {reason}" for reason, n in left_out.items()]
     return "; ".join(parts)
 
 
