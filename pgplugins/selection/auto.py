@@ -54,8 +54,9 @@ class Auto(Estimator):
     allows: ``|g|^2`` is the second moment of the gradient for the parameters of the
     site's own distribution, as one particle alone would give it, and the cost ``T`` is
     ten rows and those that a draw takes (Geffner and Domke 2020). Those passed over are
-    looked at again later, the more rarely the worse they were; to be taken, one has to
-    be better by a fifth.
+    looked at again later, the more rarely the worse they were. Where two are about as
+    good, the one that comes first among the candidates draws: a later one has to be
+    better by a fifth.
 
     Whose turn it is depends on past calls alone, so every estimate is unbiased, also
     while they take turns. Candidates that rely on a path come into question once score

@@ -22,7 +22,11 @@ ROUNDS: Final = (8, 32)
 """How many calls of each count, at least and at most."""
 
 MARGIN: Final = 1.2
-"""By how much one that has been passed over before has to be better to be taken."""
+"""By how much one has to be better to be taken before those that come before it.
+
+One that does come before the incumbent needs no margin to take its place, so that
+between these two limits everything stays as it is.
+"""
 
 SHARE: Final = 0.05
 """What looking at the others again may add to the noise."""
@@ -193,10 +197,12 @@ class Race(nn.Module):
         if len(keep) > 1 and min(counted) < ROUNDS[1]:
             return None
         self.stop()
+        least = standings[best].criterion
         held = None if incumbent is None else standings.get(incumbent)
-        if held is not None and held.criterion <= MARGIN * standings[best].criterion:
-            return incumbent
-        return best
+        if incumbent is None or held is None:
+            return min(i for i in keep if standings[i].criterion <= MARGIN * least)
+        needed = 1.0 if best < incumbent else MARGIN
+        return best if held.criterion > needed * least else incumbent
 
     def _standings(self, contestants: Sequence[int]) -> dict[int, Standing] | None:
         """Write down how the contestants do; ``None`` if nothing is known yet."""
