@@ -189,7 +189,11 @@ class Race(nn.Module):
         if standings is None:
             return None
         best = min(standings, key=lambda i: standings[i].criterion)
-        keep = [i for i in contestants if not _worse(standings[i], standings[best])]
+        keep = [
+            i
+            for i in contestants
+            if not _worse(standings[i], standings[best], MARGIN if i < best else 1.0)
+        ]
         if len(keep) < len(contestants):
             self.running.zero_()
             self.running[keep] = True
@@ -255,11 +259,11 @@ class Race(nn.Module):
         super()._load_from_state_dict(dict(state_dict), prefix, *args)
 
 
-def _worse(one: Standing, best: Standing) -> bool:
-    """Whether one is worse by more than chance allows."""
+def _worse(one: Standing, best: Standing, margin: float) -> bool:
+    """Whether one is worse by a margin and more than chance allows."""
     if one.criterion <= best.criterion:
         return False
     if best.criterion <= 0:
         return True
     limit = _SURE * math.hypot(one.error, best.error)
-    return math.log(one.criterion / best.criterion) > limit
+    return math.log(one.criterion / (margin * best.criterion)) > limit
