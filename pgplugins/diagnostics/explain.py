@@ -228,14 +228,20 @@ class _Study:
             ),
             explicit=self._layout.part(tally.explicit),
             reaches=[p for p in self._layout.parameters if p in seen.reached],
-            choice=None if seen.acting is seen.estimator else seen.acting.name,
+            choice=_choice(seen.estimator),
         )
 
 
+def _choice(estimator: Estimator) -> str | None:
+    """Return what an estimator that chooses among others has chosen."""
+    choice: str | None = getattr(estimator, "choice", None)
+    return choice
+
+
 def _reason(reason: str, estimator: Estimator) -> str:
-    """Add why an estimator that chooses among others has chosen what draws."""
-    acting = estimator.in_use
-    if acting is estimator:
+    """Add what an estimator that chooses among others has chosen, and why."""
+    choice = _choice(estimator)
+    if choice is None:
         return reason
     why = getattr(estimator, "reason", None)
-    return f"{reason}; it uses {acting.name}" + (f" ({why})" if why else "")
+    return f"{reason}; it uses {choice}" + (f" ({why})" if why else "")

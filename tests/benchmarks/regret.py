@@ -41,6 +41,7 @@ class Problem:
         objective: What is estimated.
         params: What is differentiated for; ``None`` for Pyro's store.
         law: What its sites draw from.
+        elsewhere: What the estimator has to serve besides.
         sites: Their names; two at most are shown.
         options: How many draws a call has, and what ``compare`` takes besides.
     """
@@ -50,6 +51,7 @@ class Problem:
     law: Distribution
     sites: tuple[str, ...]
     options: dict[str, Any]
+    elsewhere: tuple[Distribution, ...] = ()
 
     @property
     def draws(self) -> int:
@@ -189,7 +191,9 @@ def regulator() -> Problem:
     exact = lqr.exact_gradient(gain, log_sigma)
     params = {"gain": gain, "log_sigma": log_sigma}
     options = {"num_particles": 32, "reference": exact}
-    return Problem(program, params, law, ("force_0", "force_7"), options)
+    start = dist.MultivariateNormal(torch.zeros(2).double(), lqr.initial_covariance)
+    sites = ("force_0", "force_7")
+    return Problem(program, params, law, sites, options, (start,))
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
@@ -213,7 +217,8 @@ def measured(problem: Problem, lessons: int, repeats: int) -> Regret:
         estimator = pg.estimator(name)
         traits = estimator.traits
         if traits.unbiased and traits.cost_evaluations != "choice":
-            if misfit(estimator, problem.law) is None:
+            laws = (problem.law, *problem.elsewhere)
+            if all(misfit(estimator, law) is None for law in laws):
                 rows = estimator.draw(problem.law).rows
                 fixed[name] = cost_of(rows)
     with warnings.catch_warnings():
