@@ -87,7 +87,7 @@ def expectation(
         part = term.value.reshape(term.value.shape[term.value.dim() - 1 - batch :])
         parts.append((part.flatten(1, summed).sum(1) if summed else part).mean(0))
     loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    if "differentiable_cost" in chosen.traits.needs:
+    if "differentiable_cost" in found.site.traits.needs:
         kind = describe(unmasked(unwrapped(dist)))
         guard_flat_cost([found.site.draw.value], draws, kind, chosen.name, loss)
     return loss

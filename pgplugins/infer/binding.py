@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
+from pgplugins.core.circumstances import ChoosesRows
 from pgplugins.core.estimator import Estimator
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Choice
@@ -88,6 +89,11 @@ class BoundEstimators(nn.Module):
                 f"{did_you_mean(site, self._keys)} Random sites so far: {there_are}."
             )
         return bound
+
+    def choosing_rows(self) -> Iterator[ChoosesRows]:
+        """Yield the sites' estimators whose rows are their own choice."""
+        parts: Iterable[object] = self._modules.values()
+        yield from (part for part in parts if isinstance(part, ChoosesRows))
 
     def sites(self) -> Iterator[tuple[str, Estimator]]:
         """Yield the sites that have been met, with their estimators."""

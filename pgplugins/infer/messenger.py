@@ -146,14 +146,15 @@ class Draws(Recording):
         self.random.append(name)
         if estimator is None or estimator.traits.pathwise:
             return
-        if not estimator.traits.takes_recorded_draws:
+        draw = estimator.adopt(base, plain(msg["value"]).detach())
+        if draw is None:
             raise ProgramError(
                 f"The value of site {name!r} was set by another handler (such as "
                 f"poutine.replay), but estimator {estimator.name!r} has to draw it "
                 'itself. Choose "score_function" or "reparameterized" for the site.'
             )
-        draw = Draw.of_row(base, plain(msg["value"]).detach())
-        _, upstream = self.dependencies.draw(name, base, lambda: draw)
+        adopted = draw
+        _, upstream = self.dependencies.draw(name, base, lambda: adopted)
         self._add(msg, estimator, draw, upstream)
 
     def _draw(self, msg: Any, estimator: Estimator, base: Distribution) -> None:
@@ -282,6 +283,8 @@ class Draws(Recording):
             )
         if self._cut:
             refuse_cut_paths(self.sites.values())
+        for site in self.sites.values():
+            site.in_python = bool(self.dependencies.in_python & site.bit)
         for name, (value, version) in self._versions.items():
             require_unwritten(value, version, f"site {name!r}")
         if not self.dependencies.branches:

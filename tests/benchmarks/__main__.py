@@ -11,7 +11,7 @@ import argparse
 import pyro
 import torch
 
-from tests.benchmarks import chaos, rollouts, vae
+from tests.benchmarks import chaos, regret, rollouts, vae
 from tests.benchmarks.ratio import alternate, one_core
 from tests.benchmarks.workloads import WORKLOADS, gradient_variances
 
@@ -100,6 +100,20 @@ def print_chaos(repeats: int) -> None:
             )
 
 
+def print_regret(lessons: int, repeats: int) -> None:
+    """Print what `auto` has chosen, and how it does against the best fixed one."""
+    print(
+        f"auto: against the best fixed unbiased estimator, after {lessons} calls, over "
+        f"{repeats}: variance x cost by the cost model, variance x seconds, and second "
+        "moment x cost, which it minimises. 1 is no regret; intervals of 95%."
+    )
+    for name, problem in regret.PROBLEMS.items():
+        print(f"  {regret.line(name, regret.measured(problem(), lessons, repeats))}")
+    print("auto: what a call costs before its first row, in rows (the model says 10).")
+    for name, fixed in regret.fixed_parts().items():
+        print(f"  {name:40s}{fixed:8.0f}")
+
+
 def main() -> None:
     """Time every workload, then measure the variances."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -109,7 +123,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=600, help="for the variance")
     parser.add_argument("--lessons", type=int, default=1000, help="before the moments")
     parser.add_argument(
-        "--only", choices=[*WORKLOADS, "rollouts", "chaos"], help="this workload alone"
+        "--only",
+        choices=[*WORKLOADS, "rollouts", "chaos", "auto"],
+        help="this workload alone",
     )
     chosen = parser.parse_args()
     one_core()
@@ -126,6 +142,8 @@ def main() -> None:
         print_variances(chosen.steps, chosen.repeats)
     if chosen.only in (None, "autoencoder"):
         print_moments(chosen.lessons, chosen.repeats)
+    if chosen.only in (None, "auto"):
+        print_regret(chosen.lessons, chosen.repeats)
 
 
 if __name__ == "__main__":
