@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pgplugins.core.circumstances import ChoosesRows
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.learning import rehearsing
+from pgplugins.errors import CompileError
 from pgplugins.infer.noted import Notes, noting
 
 
@@ -32,7 +34,20 @@ class Rehearsal:
 
     @property
     def estimators(self) -> list[Estimator]:
-        """The estimators that took part."""
+        """The estimators that took part.
+
+        Raises:
+            CompileError: One chooses among others, by values and at every call.
+        """
+        for estimator in self.met.values():
+            if isinstance(estimator, ChoosesRows):
+                where = "" if estimator.site is None else f" at site {estimator.site!r}"
+                raise CompileError(
+                    f'Estimator "{estimator.name}"{where} decides by values at every '
+                    "call, which one graph cannot hold. Let plain steps find out, and "
+                    "then compile with the estimator that it has chosen: write the "
+                    "name that .choice shows (elbo.estimator_of(...).choice)."
+                )
         return list(self.met.values())
 
 
