@@ -7,7 +7,7 @@ from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from types import ModuleType as _ModuleType
 
-from pgplugins import families
+from pgplugins import families, rl
 from pgplugins.compiled.front import compile
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
@@ -18,12 +18,13 @@ from pgplugins.diagnostics.lint.session import lint
 from pgplugins.diagnostics.result import Comparison
 from pgplugins.distribution import WrappedDistribution, wrap
 from pgplugins.errors import PgpluginsError, PgpluginsWarning
-from pgplugins.functional import expectation, surrogate
+from pgplugins.functional import expectation
 from pgplugins.infer.cost import cost
 from pgplugins.infer.elbo import ELBO
 from pgplugins.infer.expected_cost import ExpectedCost
 from pgplugins.infer.importance import IWELBO, RenyiELBO
 from pgplugins.plugins import available, estimator, hookimpl, register
+from pgplugins.recorded import surrogate
 
 __version__ = _version("pgplugins")
 
@@ -51,6 +52,7 @@ __all__ = [
     "hookimpl",
     "lint",
     "register",
+    "rl",
     "surrogate",
     "testing",
     "wrap",

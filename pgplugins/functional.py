@@ -1,4 +1,4 @@
-"""Expectations of plain functions, and the gradient term of recorded draws."""
+"""Expectations of plain functions."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, Plate, Site, fold
-from pgplugins.core.learning import meet
 from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
-from pgplugins.distributed.collectives import Distributed, check_distributed
-from pgplugins.distributed.session import one_estimate, pool_of
 from pgplugins.distribution import unmasked, unwrapped
-from pgplugins.errors import EstimatorError, InputError, InputTypeError, ShapeError
+from pgplugins.errors import InputTypeError, ShapeError
 from pgplugins.families.expanded import expand
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.plugins import Site as SiteInfo
-from pgplugins.plugins import estimator as make_estimator
 
 SITE: Final = "expectation"
 """The name of the only site."""
@@ -92,7 +87,7 @@ def expectation(
         part = term.value.reshape(term.value.shape[term.value.dim() - 1 - batch :])
         parts.append((part.flatten(1, summed).sum(1) if summed else part).mean(0))
     loss = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    if "differentiable_cost" in chosen.traits.needs:
+    if "differentiable_cost" in found.site.traits.needs:
         kind = describe(unmasked(unwrapped(dist)))
         guard_flat_cost([found.site.draw.value], draws, kind, chosen.name, loss)
     return loss
@@ -158,134 +153,6 @@ def record(
         SITE, estimator, draw, frozenset(plates), bit=1, upstream=0, row_dim=row_dim
     )
     return Recorded(site, CostTerm("cost", value, of_cost, upstream=1), kept)
-
-
-def surrogate(
-    dist: Distribution,
-    value: Tensor,
-    cost: Tensor,
-    *,
-    estimator: str | Estimator | type[Estimator] = "score_function",
-    baseline: str | Tensor | nn.Module | None = None,
-    distributed: Distributed = False,
-) -> Tensor:
-    """Return the gradient term of recorded draws and costs, such as rollouts.
-
-    Args:
-        dist: The distribution that the values were drawn from, batch shape
-            broadcastable to ``B``.
-        value: The recorded draws, shape ``(*B, *event)``; detached here.
-        cost: What each draw led to, shape ``B``; lower is better.
-        estimator: One that needs nothing but the density of recorded draws:
-            ``"score_function"``, or an instance of it.
-        baseline: As for ``"score_function"``, but none unless asked for: the costs of
-            one rollout's steps depend on one another's actions, and a baseline that has
-            seen them is biased. ``"leave_one_out"`` is for draws along the first
-            dimension of ``B`` that are independent of one another.
-        distributed: The draws are one part of those of all ranks (of
-            ``torch.distributed``, or another engine's
-            :class:`~pgplugins.distributed.Collectives`), divided along the first
-            dimension of ``B``, evenly or not; baselines are pooled over all.
-
-    Returns:
-        Shape ``B``: exactly zero in value; the gradient of its mean (or sum) estimates
-        that of the mean (or sum) cost. Add it to any other loss. The terms are not
-        rescaled with ``distributed``: the gradients of all ranks' sums add up to that
-        of one process.
-
-    Raises:
-        EstimatorError: The estimator has to draw for itself.
-        ShapeError: The shapes do not agree.
-        NotFiniteError: A cost or a log-density is nan or infinite.
-        DistributedError: The ranks do not go together.
-
-    Example:
-        >>> mu = torch.tensor([0.0, 1.0], requires_grad=True)
-        >>> policy = torch.distributions.Normal(mu, 1.0)
-        >>> actions, costs = torch.tensor([0.5, 0.5]), torch.tensor([1.0, 3.0])
-        >>> surrogate(policy, actions, costs, baseline=None).sum().backward()
-        >>> mu.grad  # cost * (action - mu) / sigma^2
-        tensor([ 0.5000, -1.5000])
-    """
-    check_distributed(distributed)
-    with one_estimate(distributed, "pg.surrogate") as session:
-        _check_kinds(dist, value, cost)
-        chosen = _for_recorded(estimator, baseline)
-        draw = _recorded(dist, value, cost)
-        draw.pool = pool_of(session)
-        held = cost.detach().unsqueeze(0)
-        meet(chosen)
-        term = chosen.gradient_term(draw, held)
-        chosen.update(draw, held)
-        if session is not None and (state := list(chosen.state_dict().values())):
-            session.pool.require_alike({chosen.name: state}, "Estimator")
-    return torch.zeros_like(cost) if term is None else term
-
-
-def _check_kinds(dist: object, value: object, cost: object) -> None:
-    for name, given, kind in (
-        ("dist", dist, Distribution),
-        ("value", value, Tensor),
-        ("cost", cost, Tensor),
-    ):
-        if not isinstance(given, kind):
-            raise InputTypeError(
-                f"pg.surrogate(dist, value, cost): {name} is a "
-                f"{type(given).__name__}; it must be a {kind.__name__}."
-            )
-
-
-def _recorded(dist: Distribution, value: Tensor, cost: Tensor) -> Draw:
-    """Check the shapes that :func:`surrogate` was given, and return them as a draw."""
-    base = unmasked(unwrapped(dist))
-    event = len(base.event_shape)
-    shape = value.shape[: value.dim() - event]
-    if value.shape[value.dim() - event :] != base.event_shape or cost.shape != shape:
-        raise ShapeError(
-            f"pg.surrogate: values {tuple(value.shape)} with events of shape "
-            f"{tuple(base.event_shape)} ask for costs of shape {tuple(shape)}; found "
-            f"costs {tuple(cost.shape)}. One cost per recorded draw."
-        )
-    try:
-        expanded = expand(base, shape)
-    except (RuntimeError, ValueError) as error:
-        raise ShapeError(
-            f"pg.surrogate: the distribution's batch shape {tuple(base.batch_shape)} "
-            f"does not broadcast to that of the recorded draws, {tuple(shape)}."
-        ) from error
-    require_finite(cost, "The recorded cost")
-    draw = Draw.of_row(expanded, value.detach())
-    if len(shape) > 0:
-        draw.particle_dim = -len(shape)
-    require_finite(draw.log_prob, "The log-density of the recorded draws")
-    return draw
-
-
-def _for_recorded(
-    estimator: str | Estimator | type[Estimator],
-    baseline: str | Tensor | nn.Module | None,
-) -> Estimator:
-    """Return an estimator that takes recorded draws."""
-    if isinstance(estimator, Estimator):
-        if baseline is not None:
-            raise InputError(
-                "pg.surrogate got an estimator that is configured already and a "
-                "baseline as well; write "
-                'pg.estimator("score_function", baseline=...) or estimator='
-                '"score_function".'
-            )
-        chosen = estimator
-    elif baseline is None and make_estimator(estimator).name != "score_function":
-        chosen = make_estimator(estimator)
-    else:
-        chosen = make_estimator(estimator, baseline=baseline)
-    if not chosen.traits.takes_recorded_draws:
-        raise EstimatorError(
-            f"Estimator {chosen.name!r} has to draw for itself, but pg.surrogate is "
-            'given recorded draws. Write estimator="score_function", or '
-            "pg.expectation and pg.ExpectedCost, which draw."
-        )
-    return chosen
 
 
 def _choose(

@@ -190,3 +190,69 @@ def test_refused_in_words(name):
     with pytest.raises(pg.PgpluginsError) as caught:
         call()
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+MASK = torch.tensor([[True, True, False], [True, False, False]])
+
+
+def test_masked_steps_contribute_nothing_whatever_they_hold():
+    logits = parameter(0.3, -0.2, 0.9)
+    actions = torch.tensor([[2, 0, -1], [1, 99, -1]])  # padding is no action
+    costs = torch.tensor([[1.0, 2.0, torch.nan], [-1.0, torch.inf, torch.nan]]).double()
+    guess = torch.full((2, 3), torch.nan).double().masked_fill(MASK, 0.5)
+    for baseline, value in ((None, 0.0), (guess, 0.5)):
+        law = dist.Categorical(logits=logits)
+        terms = pg.surrogate(law, actions, costs, baseline=baseline, mask=MASK)
+        assert torch.equal(terms, torch.zeros(2, 3).double())
+        scores = torch.eye(3).double()[actions[MASK]] - logits.detach().softmax(-1)
+        want = ((costs[MASK] - value).unsqueeze(-1) * scores).sum(0)
+        torch.testing.assert_close(flat_gradient(terms.sum(), [logits]), want)
+
+
+def test_a_mask_with_events():
+    mu = parameter(0.2, -0.4)
+    law = dist.Normal(mu, 1.0).to_event(1)
+    actions, costs = torch.randn(2, 3, 2).double(), torch.randn(2, 3).double()
+    actions[~MASK] = torch.nan
+    terms = pg.surrogate(law, actions, costs, mask=MASK)
+    want = (costs[MASK].unsqueeze(-1) * (actions[MASK] - mu.detach())).sum(0)
+    torch.testing.assert_close(flat_gradient(terms.sum(), [mu]), want)
+
+
+def test_a_mask_with_an_instance_that_has_a_baseline():
+    mu, law = policy()
+    estimator = pg.estimator("score_function", baseline=torch.tensor(0.5).double())
+    mask = torch.tensor([True, False, True])
+    terms = pg.surrogate(law, ACTIONS, COSTS, estimator=estimator, mask=mask)
+    want = ((COSTS - 0.5) * score(mu)).where(mask, 0.0)
+    torch.testing.assert_close(flat_gradient(terms.sum(), [mu]), want)
+
+
+MASK_REFUSED = {
+    "numbers": ({"mask": torch.ones(3)}, ["mask", "bool", "float"]),
+    "another shape": ({"mask": MASK}, ["(2, 3)", "(3,)"]),
+    "no step": ({"mask": torch.zeros(3).bool()}, ["no step"]),
+    "a baseline that pools": (
+        {"mask": MASK[0], "baseline": "leave_one_out"},
+        ["LeaveOneOut", "pg.rl.leave_one_out"],
+    ),
+    "an instance whose baseline pools": (
+        {
+            "mask": MASK[0],
+            "estimator": pg.estimator("score_function", baseline="moving_average"),
+        },
+        ["MovingAverage", "masked"],
+    ),
+    "a baseline of another shape": (
+        {"mask": MASK[0], "baseline": torch.zeros(4)},
+        ["baseline", "(4,)", "(3,)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASK_REFUSED)
+def test_a_mask_refused_in_words(name):
+    options, words = MASK_REFUSED[name]
+    with pytest.raises(pg.PgpluginsError) as caught:
+        pg.surrogate(LAW, ACTIONS, COSTS, **options)
+    assert all(word in str(caught.value) for word in words), str(caught.value)

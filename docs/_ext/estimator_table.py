@@ -29,6 +29,7 @@ EVALUATIONS: dict[int | str, str] = {
     "support": "one per point",
     "parameters": "one or two per parameter, and one",
     "size": "`size`",
+    "choice": "its choice's",
 }
 
 

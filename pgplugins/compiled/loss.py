@@ -13,14 +13,14 @@ from torch import Tensor
 from pgplugins.compiled.lowering import lower
 from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling
+from pgplugins.compiled.rehearsal import rehearsal
 from pgplugins.compiled.signature import Call, Surroundings, read
 from pgplugins.compiled.state import EstimatorState, Unsettled, Use
 from pgplugins.compiled.step import Step
 from pgplugins.compiled.tracing import Result, difference, trace
 from pgplugins.core.finite import require_finite
-from pgplugins.core.learning import meeting
 from pgplugins.errors import CompileError, ShapeError
-from pgplugins.infer.noted import noting
+from pgplugins.infer.noted import noting_again
 
 
 class _Compiled(NamedTuple):
@@ -51,7 +51,7 @@ class CompiledLoss:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss; ``backward()`` passes its gradient on.
 
-        The first call with arguments of new shapes runs as usual and compiles the next.
+        The first call with arguments of new shapes compiles.
 
         Returns:
             A scalar.
@@ -65,7 +65,9 @@ class CompiledLoss:
         call = read(args, kwargs)
         compiled = self._known.get(call.key)
         if compiled is None or not _is_current(compiled):
-            return self._first(call, args, kwargs)
+            compiled = self._prepare(call, args, kwargs)
+        if compiled is None:
+            return self._function(*args, **kwargs)
         value, others = compiled.step.run([tensor.detach() for tensor in call.tensors])
         if compiled.validated:
             require_finite(value, "The loss of a compiled function")
@@ -78,18 +80,21 @@ class CompiledLoss:
         )
         return loss
 
-    def _first(
+    def _prepare(
         self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Tensor:
+    ) -> _Compiled | None:
+        """Compile a call; ``None`` if the state of estimators has no shape yet."""
         started = time.perf_counter()
         surroundings = Surroundings(self._function)
-        with noting() as notes, meeting() as met, compiling() as show:
-            loss = self._function(*args, **kwargs)
-            _require_scalar(loss)
-            by_argument = [i for i, t in enumerate(call.tensors) if t.requires_grad]
+        by_argument = [i for i, t in enumerate(call.tensors) if t.requires_grad]
+        arguments = [tensor.detach() for tensor in call.tensors]
+        with compiling() as show:
+            with rehearsal() as shown:
+                loss = self._function(*args, **kwargs)
+                _require_scalar(loss)
             given = {id(call.tensors[i]) for i in by_argument}
             leaves = [leaf for leaf in _leaves(loss) if id(leaf) not in given]
-            state = EstimatorState(met.values())
+            state = EstimatorState(shown.estimators)
             uses: list[Use] = []
 
             def both(*tensors: Tensor) -> Result:
@@ -108,15 +113,14 @@ class CompiledLoss:
                 ]
                 return Result([value, *gradients], use.writes)
 
-            arguments = [tensor.detach() for tensor in call.tensors]
             traces = []
             try:
                 for _ in range(2):
-                    notes.again()
                     origins = Origins(state.tensors)
-                    traces.append(trace(both, arguments, origins))
+                    with noting_again(shown.notes):
+                        traces.append(trace(both, arguments, origins))
             except Unsettled:
-                return loss
+                return None
             changed = difference(*traces)
             if changed is not None:
                 raise CompileError(
@@ -128,14 +132,14 @@ class CompiledLoss:
             show("compiling")
             lowered = lower(traces[-1], arguments, keep_if_not_finite=validated)
         self.compile_seconds += time.perf_counter() - started
-        self._known[call.key] = _Compiled(
+        compiled = self._known[call.key] = _Compiled(
             Step(traces[-1], lowered, uses[-1], origins.answers),
             leaves,
             by_argument,
             surroundings,
             validated,
         )
-        return loss
+        return compiled
 
 
 def _is_current(compiled: _Compiled) -> bool:

@@ -1,4 +1,4 @@
-"""From a traced step to code: functional operations, one source of noise, a compiler."""
+"""From a traced step to code: functional operations, noise as an input, a compiler."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
 from pgplugins.compiled.noise import IN_TERMS_OF_NOISE, Noise, take_noise
+from pgplugins.compiled.scratch import Scratch, scratch_of
 from pgplugins.compiled.tracing import Traced
 from pgplugins.errors import CompileWarning
 
@@ -30,11 +31,13 @@ class Lowered(NamedTuple):
         code: The function.
         noise: What noise a run takes.
         first: The first output's type and place.
+        scratch: The memory that the code works in, if it can be kept.
     """
 
     code: Code
     noise: list[Noise]
-    first: torch.Tensor
+    first: Tensor
+    scratch: Scratch | None
 
 
 def lower(
@@ -53,7 +56,9 @@ def lower(
     inputs = [first, *(t.detach() for t in (*traced.held, *arguments))]
     graph = _functional(traced, inputs, keep_if_not_finite=keep_if_not_finite)
     noise = take_noise(graph)
-    return Lowered(_compile(graph), noise, first)
+    code = _compile(graph)
+    returns = graph.graph.output_node().args[0]
+    return Lowered(code, noise, first, None if returns else scratch_of(code))
 
 
 def _functional(

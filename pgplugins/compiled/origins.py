@@ -40,7 +40,7 @@ class Origins(TorchDispatchMode):
 
     def __init__(self, state: Iterable[Tensor]) -> None:
         """Start without draws."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.answers: list[tuple[Tensor, Any]] = []
         """State that was asked for its value, and the value."""
         self._state = {id(tensor): tensor for tensor in state}

@@ -22,6 +22,13 @@ class Rule(ABC):
     """
 
     @abstractmethod
+    def start(self, p: Tensor, group: Group) -> dict[str, Any] | None:
+        """Return the state before the first step, as the optimizer makes it.
+
+        ``None`` if only a first step of its own can make it.
+        """
+
+    @abstractmethod
     def entries(self, group: Group) -> tuple[str, ...]:
         """Return the names of the optimizer's tensors for a parameter."""
 
@@ -43,6 +50,12 @@ class Rule(ABC):
 
 class _Adam(Rule):
     """Kingma and Ba 2015, algorithm 1; with ``amsgrad`` Reddi et al. 2018."""
+
+    def start(self, p: Tensor, group: Group) -> dict[str, Any] | None:
+        double = torch.get_default_dtype() == torch.float64
+        step = torch.tensor(0.0, dtype=torch.float64 if double else torch.float32)
+        names = self.entries(group)
+        return {"step": step, **{name: torch.zeros_like(p.data) for name in names}}
 
     def entries(self, group: Group) -> tuple[str, ...]:
         extra = ("max_exp_avg_sq",) if group["amsgrad"] else ()
@@ -84,6 +97,12 @@ class _AdamW(_Adam):
 class _ClippedAdam(Rule):
     """Pyro's: gradients clamped, a learning rate that decays by itself."""
 
+    def start(self, p: Tensor, group: Group) -> dict[str, Any] | None:
+        return {
+            "step": 0,
+            **{name: torch.zeros_like(p.data) for name in self.entries(group)},
+        }
+
     def entries(self, group: Group) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq")
 
@@ -105,6 +124,13 @@ class _ClippedAdam(Rule):
 
 class _SGD(Rule):
     """Stochastic gradient descent, with momentum and Nesterov's."""
+
+    def start(self, p: Tensor, group: Group) -> dict[str, Any] | None:
+        if group["momentum"] == 0:
+            return {}
+        if group["dampening"] != 0:
+            return None  # the first step is not damped
+        return {"momentum_buffer": torch.zeros_like(p.data)}
 
     def entries(self, group: Group) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()

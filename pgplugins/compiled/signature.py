@@ -63,7 +63,9 @@ def read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         (True, False)
     """
     leaves, spec = tree_flatten((args, kwargs))
-    tensors, rest, parts = [], [], []
+    tensors: list[Tensor] = []
+    rest: list[Any] = []
+    parts: list[Hashable] = []
     for leaf in leaves:
         if isinstance(leaf, Tensor):
             tensors.append(leaf)
@@ -82,7 +84,7 @@ def _key(value: object) -> Hashable:
         hash(value)
     except TypeError:
         return _Same(value)
-    return value  # type: ignore[return-value]
+    return value
 
 
 _Simple = (bool, int, float, str, type(None), Tensor)

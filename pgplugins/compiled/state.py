@@ -79,7 +79,7 @@ class EstimatorState:
             yield use
         finally:
             for module, old in before.items():
-                module._buffers = old  # type: ignore[assignment]
+                module._buffers = old
         for module, buffers in watched.items():
             use.read += [Place(module, name) for name in buffers.read]
             use.writes += _writes(before[module], buffers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class Step:
         self, traced: Traced, lowered: Lowered, use: Use, answers: Sequence[Answer]
     ) -> None:
         """Get ready for the first run."""
-        self._code = lowered.code
+        self._code, self._scratch = lowered.code, lowered.scratch
         self._others = traced.outputs - 1
         self._held = list(traced.held)
         self._noise = lowered.noise
@@ -64,12 +65,8 @@ class Step:
         row = self._rows[0]
         for one, room in zip(self._noise, row, strict=False):
             one.draw(room)
-        grad = torch.is_grad_enabled()
-        torch._C._set_grad_enabled(False)
-        try:
+        with self._alone():
             others = self._code([*row, *self._held, *arguments])
-        finally:
-            torch._C._set_grad_enabled(grad)
         return row[-1], others
 
     def repeat(self, times: int, arguments: Sequence[Tensor]) -> Tensor:
@@ -85,10 +82,36 @@ class Step:
         for one, room in zip(self._noise, self._many, strict=True):
             one.draw(room[:times])
         code, rest = self._code, (*self._held, *arguments)
-        with torch.no_grad():
-            for row in self._rows[:times]:
+        first = 0
+        if self._scratch is not None and not self._scratch.settled:
+            first = 1
+            with self._alone():
+                code([*self._rows[0], *rest])
+        with self._alone():
+            for row in self._rows[first:times]:
                 code([*row, *rest])
         return self._found[:times].clone()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Run code without autograd, and alone in its scratch memory."""
+        scratch = self._scratch
+        grad = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+        try:
+            if scratch is None:
+                yield
+                return
+            with scratch.lock:
+                try:
+                    yield
+                except BaseException:
+                    scratch.reset()
+                    raise
+                if not scratch.settled:
+                    scratch.settle()
+        finally:
+            torch._C._set_grad_enabled(grad)
 
     def learn(self, values: Sequence[Tensor]) -> None:
         """Teach the estimators what a run has returned beside its first output."""

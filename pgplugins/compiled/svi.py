@@ -18,12 +18,12 @@ from torch import Tensor
 from pgplugins.compiled.lowering import lower
 from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling, steps_shown
+from pgplugins.compiled.rehearsal import Rehearsal, rehearsal
 from pgplugins.compiled.signature import Call, Surroundings, read
 from pgplugins.compiled.state import EstimatorState, Unsettled, Use
 from pgplugins.compiled.step import AT_ONCE, Step
 from pgplugins.compiled.tracing import Result, Traced, difference, trace
 from pgplugins.compiled.updates import Updates, updates_of
-from pgplugins.core.learning import meeting
 from pgplugins.core.numbers import flag, positive_integer
 from pgplugins.distributed.session import NOT_OVER_RANKS
 from pgplugins.errors import (
@@ -33,7 +33,7 @@ from pgplugins.errors import (
     NotFiniteError,
 )
 from pgplugins.infer.elbo import ELBO
-from pgplugins.infer.noted import Notes, noting
+from pgplugins.infer.noted import noting_again
 
 _MANY = 8  # graphs, before somebody is told that there may be one too many
 _PATIENCE = 5  # runs in which the state of estimators may take its shape
@@ -88,7 +88,7 @@ class CompiledSVI:
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take one step; as :meth:`pyro.infer.SVI.step`.
 
-        The first step for arguments of new shapes runs as usual and compiles the next.
+        The first step for arguments of new shapes compiles.
 
         Args:
             args: What model and guide are called with. Graphs are kept by the shapes
@@ -106,7 +106,8 @@ class CompiledSVI:
         """
         compiled, tensors = self._find(args, kwargs)
         if compiled is None:
-            return self._first(read(args, kwargs), args, kwargs)
+            loss: float = self.svi.step(*args, **kwargs)
+            return loss
         return self._take(compiled, tensors, args, kwargs)
 
     def run(
@@ -135,8 +136,7 @@ class CompiledSVI:
             while left > 0:
                 compiled, tensors = self._find(args, kwargs)
                 if compiled is None:
-                    loss = self._first(read(args, kwargs), args, kwargs)
-                    losses.append(torch.tensor([loss]))
+                    losses.append(torch.tensor([self.svi.step(*args, **kwargs)]))
                     taken = 1
                 else:
                     taken = min(left, AT_ONCE)
@@ -151,7 +151,10 @@ class CompiledSVI:
     def _find(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[_Compiled | None, list[Tensor]]:
-        """Return what was compiled for such arguments, if it is still right."""
+        """Return a step that is right for such arguments, and the tensors in them.
+
+        There is none while the state of an estimator has not taken its shape.
+        """
         latest = self._latest
         if (
             latest is not None
@@ -167,6 +170,8 @@ class CompiledSVI:
         if found is not None and not self._is_current(found):
             del self._known[call.key]
             found = None
+        if found is None:
+            found = self._prepare(call, args, kwargs)
         self._latest = None if found is None or kwargs else (args, found, call.tensors)
         return found, call.tensors
 
@@ -249,8 +254,8 @@ class CompiledSVI:
                 warnings.warn("Encountered NaN: loss", stacklevel=4)
             return
         found = (
-            f"The loss of a compiled step is {loss}, so its gradient cannot be trusted; "
-            "no parameter has changed."
+            f"The loss of a compiled step is {loss}, so its gradient cannot be "
+            "trusted; no parameter has changed."
         )
         try:
             # Says which site it is, if it meets such a draw as well.
@@ -265,41 +270,26 @@ class CompiledSVI:
             "distribution's support."
         )
 
-    def _first(
+    def _prepare(
         self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> float:
-        """Take a step that is not compiled, and compile the next."""
+    ) -> _Compiled | None:
+        """Compile a step; ``None`` if the state of estimators has no shape yet."""
         svi = self.svi
-        surroundings = Surroundings(svi.model, svi.guide)
         started = time.perf_counter()
-        with noting() as notes, meeting() as met, compiling() as show:
-            with poutine.trace(param_only=True) as capture:
-                loss = self.elbo.loss_and_grads(svi.model, svi.guide, *args, **kwargs)
-            params = {
-                name: site["value"].unconstrained()
-                for name, site in capture.trace.nodes.items()
-            }
-            trained = {n: p for n, p in params.items() if p.grad is not None}
-            state = EstimatorState(met.values())
-            job = _Job(self, call, notes, state, list(trained.values()))
+        surroundings = Surroundings(svi.model, svi.guide)
+        with compiling() as show:
+            params, trained, shown = self._rehearse(args, kwargs)
+            job = _Job(self, call, shown, list(trained.values()))
             try:
-                first, _, _ = job.trace(None)
+                updates = updates_of(svi.optim, trained)
+                first, _, _ = job.trace(updates)
+                traced, use, origins = job.trace(updates)
             except Unsettled:
                 self._unsettled += 1
                 if self._unsettled > _PATIENCE:
-                    zero_grads(set(params.values()))
                     raise
-                first = None
-            except Exception:
-                zero_grads(set(params.values()))
-                raise
-            svi.optim(set(params.values()))
-            zero_grads(set(params.values()))
-            if first is None:
-                return float(loss)
+                return None
             self._unsettled = 0
-            updates = updates_of(svi.optim, trained)
-            traced, use, origins = job.trace(updates)
             changed = difference(first, traced)
             if changed is not None:
                 raise CompileError(
@@ -312,7 +302,7 @@ class CompiledSVI:
             show("compiling")
             lowered = lower(traced, call.tensors, keep_if_not_finite=validated)
         self.compile_seconds += time.perf_counter() - started
-        self._known[call.key] = _Compiled(
+        compiled = self._known[call.key] = _Compiled(
             Step(traced, lowered, use, origins.answers),
             updates,
             list(params.items()),
@@ -326,9 +316,26 @@ class CompiledSVI:
                 "(shapes of tensors, values of everything else). Pad batches to one "
                 "shape, and pass numbers that change as tensors: torch.tensor(beta).",
                 CompileWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return float(loss)
+        return compiled
+
+    def _rehearse(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Rehearsal]:
+        """Find the parameters, those with a gradient, and who takes part."""
+        svi = self.svi
+        params: dict[str, Tensor] = {}
+        trained: dict[str, Tensor] = {}
+        with rehearsal() as shown:
+            with poutine.trace(param_only=True) as capture:
+                self.elbo.loss_and_grads(svi.model, svi.guide, *args, **kwargs)
+            for name, site in capture.trace.nodes.items():
+                params[name] = param = site["value"].unconstrained()  # type: ignore[union-attr]
+                if param.grad is not None:
+                    trained[name] = param
+        zero_grads(params.values())
+        return params, trained, shown
 
 
 class _Job:
@@ -338,18 +345,18 @@ class _Job:
         self,
         owner: CompiledSVI,
         call: Call,
-        notes: Notes,
-        state: EstimatorState,
+        shown: Rehearsal,
         trained: Sequence[Tensor],
     ) -> None:
-        self._owner, self._call, self._notes = owner, call, notes
-        self._state, self._trained = state, trained
+        self._owner, self._call = owner, call
+        self._notes, self._trained = shown.notes, trained
+        self._state = EstimatorState(shown.estimators)
 
     def trace(self, updates: Updates | None) -> tuple[Traced, Use, Origins]:
         """Trace loss and gradients, and what the optimizer makes of them."""
         elbo, svi = self._owner.elbo, self._owner.svi
         origins = Origins(self._state.tensors)
-        self._notes.again()
+        uses: list[Use] = []
 
         def step(*tensors: Tensor) -> Result:
             args, kwargs = self._call.arguments(list(tensors))
@@ -362,6 +369,6 @@ class _Job:
             with torch.no_grad():
                 return Result([loss], [*use.writes, *updates.writes(gradients)])
 
-        uses: list[Use] = []
-        traced = trace(step, self._call.tensors, origins)
+        with noting_again(self._notes):
+            traced = trace(step, self._call.tensors, origins)
         return traced, uses[0], origins

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pgplugins.compiled.rules import Rule, rule_of
+from pgplugins.compiled.state import Unsettled
 from pgplugins.compiled.tracing import Write
 
 
@@ -99,14 +100,37 @@ class _Own:
 
 
 def updates_of(optim: PyroOptim, params: Mapping[str, Tensor]) -> Updates | None:
-    """Return the steps that the graph can take; ``None`` if the optimizer has to."""
+    """Return the steps that the graph can take; ``None`` if the optimizer has to.
+
+    Raises:
+        Unsettled: An optimizer's first step is another one than all that follow.
+    """
     if type(optim) is not PyroOptim:
         return None
     found = []
-    for param in params.values():
-        optimizer = optim.optim_objs.get(param)
+    for name, param in params.items():
+        optimizer = _optimizer_of(optim, name, param)
         rule = rule_of(optimizer)
         if rule is None or optim.grad_clip.get(param) is not None:
             return None
         found.append((param, optimizer, rule))
+    for param, optimizer, rule in found:
+        if len(optimizer.state.get(param, ())) == 0:
+            (group,) = optimizer.param_groups
+            state = rule.start(param, group)
+            if state is None:
+                raise Unsettled("The optimizer has not taken its first step yet.")
+            if state:
+                optimizer.state[param].update(state)
     return Updates(found)
+
+
+def _optimizer_of(optim: PyroOptim, name: str, param: Tensor) -> Any:
+    """Return a parameter's own optimizer, made as Pyro makes it at its first step."""
+    if param not in optim.optim_objs:
+        optimizer = optim.optim_objs[param] = optim._get_optim(param)
+        optim.grad_clip[param] = optim._get_grad_clip(param)  # type: ignore[arg-type]
+        waiting = optim._state_waiting_to_be_consumed.pop(name, None)
+        if waiting is not None:
+            optimizer.load_state_dict(waiting)
+    return optim.optim_objs[param]

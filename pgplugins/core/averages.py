@@ -45,8 +45,6 @@ class PastAverage(nn.Module):
         kept = torch.where(finite.unsqueeze(-1), rows, 0.0).double()
         mean, columns = kept.sum(0) / count.clamp_min(1), rows.shape[1]
         if self.value is None or self.value.shape != mean.shape:
-            if not finite.any():
-                return
             self.weight = torch.zeros_like(self.weight)
             self.value = mean
         most = max(self.horizon, self.per_column * columns)

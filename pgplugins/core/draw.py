@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.algebra import first_score_term, score_term
+from pgplugins.core.circumstances import Circumstances
 from pgplugins.core.credit import Credit
 from pgplugins.core.features import log_prob_near_support
 from pgplugins.core.path import density
 from pgplugins.core.pooling import LOCAL, Pool
+
+if TYPE_CHECKING:
+    from pgplugins.core.estimator import Estimator
+
+
+@dataclass
+class Delegation:
+    """Who drew, where the estimator that was asked has left it to another.
+
+    Args:
+        to: The estimator that drew: its traits are those of the draw.
+        law: What it drew from, if that is the distribution on parameters of its own: a
+            cost in which the distribution stands, such as its own log q, is to be taken
+            from there, so that whoever asked for them sees all of their gradients.
+        extra: Whatever the estimator that was asked wants to find again.
+    """
+
+    to: Estimator
+    law: Distribution | None = None
+    extra: Any = None
 
 
 @dataclass
@@ -40,6 +61,11 @@ class Draw:
             score terms need no more than their first derivative.
         pool: Set by the front: the processes that share the estimate. What an estimator
             learns from several draws goes through it.
+        delegation: Set by an estimator that has left the draw to another.
+        met: Set by the fold where the estimator's rows are its own choice: what the
+            program did with the draw; ``None`` if nobody could see it.
+        heard_others: Set where the other particles' costs have been asked for, so that
+            the particles' gradients are not quite independent.
 
     Example:
         >>> import torch
@@ -59,6 +85,9 @@ class Draw:
     credit: Credit | None = None
     first_order: bool = False
     pool: Pool = LOCAL
+    delegation: Delegation | None = None
+    met: Circumstances | None = None
+    heard_others: bool = False
     _log_prob: Tensor | None = field(default=None, init=False, repr=False)
     _row: Tensor | None = field(default=None, init=False, repr=False)
 
@@ -162,6 +191,7 @@ class Draw:
         dim = self.particle_dim
         if dim is None:
             return None
+        self.heard_others = True
         cost = cost.detach()
         total, count = self.pool.total(
             cost.sum(dim, keepdim=True), cost.shape[dim], "the other particles' costs"

@@ -50,7 +50,8 @@ class Traits:
         cost_evaluations: How many evaluations of the cost one draw takes, or what they
             grow with: ``"support"`` for one per point of the support, ``"parameters"``
             for one or two per scalar parameter and one, ``"size"`` for as many as the
-            estimator's ``size`` says.
+            estimator's ``size`` says, ``"choice"`` for one that chooses from draw to
+            draw and is told by the fold what the program did with the last one.
         pathwise: The value carries the whole gradient and ``gradient_term`` is ``None``
             whatever the cost, so that no one need find the costs downstream.
 
@@ -67,7 +68,7 @@ class Traits:
     independent_rows: bool = True
     own_score: Literal["keep", "drop", "path"] = "keep"
     order: int | Literal["any"] = 1
-    cost_evaluations: int | Literal["support", "parameters", "size"] = 1
+    cost_evaluations: int | Literal["support", "parameters", "size", "choice"] = 1
     pathwise: bool = False
 
     def __post_init__(self) -> None:
@@ -86,12 +87,12 @@ class Traits:
         if self.order not in (1, "any"):
             raise InputError(f"Traits(order={self.order!r}): write 1 or 'any'.")
         evaluations = self.cost_evaluations
-        if evaluations not in ("support", "parameters", "size") and (
+        if evaluations not in ("support", "parameters", "size", "choice") and (
             not isinstance(evaluations, int) or evaluations < 1
         ):
             raise InputError(
                 f"Traits(cost_evaluations={evaluations!r}): write a positive integer, "
-                "'support', 'parameters' or 'size'."
+                "'support', 'parameters', 'size' or 'choice'."
             )
 
     @property
@@ -110,7 +111,7 @@ class Traits:
 
     @property
     def many_rows(self) -> bool:
-        """Whether one draw has more than one row."""
+        """Whether one draw has, or may have, more than one row."""
         return self.cost_evaluations != 1
 
 
@@ -167,6 +168,22 @@ class Estimator(nn.Module, ABC):
         What is learnt from costs goes through ``draw.pool``, so that processes that
         share an estimate have the same state.
         """
+
+    def adopt(self, dist: Distribution, row: Tensor) -> Draw | None:
+        """Return the draw of a row that others drew; ``None`` if it draws for itself.
+
+        Args:
+            dist: What it was drawn from.
+            row: Detached, shape ``(*batch_shape, *event_shape)``.
+        """
+        if not self.traits.takes_recorded_draws:
+            return None
+        return Draw.of_row(dist, row)
+
+    @property
+    def in_use(self) -> Estimator:
+        """The estimator that draws: another than this one if it chooses among some."""
+        return self
 
     def refusal(self, dist: Distribution) -> str | None:
         """Say why this estimator cannot serve ``dist``, or ``None`` if it can."""

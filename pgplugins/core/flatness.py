@@ -79,15 +79,17 @@ def guard_flat_cost(
 
 def reaches(cost: Tensor, values: Iterable[Tensor]) -> bool:
     """Whether ``backward`` from ``cost`` would reach any of the values."""
+    if cost.grad_fn is None:
+        return False
     goals = {v.grad_fn for v in values if v.grad_fn is not None}
     seen: set[object] = set()
     stack = [cost.grad_fn]
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
+        if node in seen:
             continue
         if node in goals:
             return True
         seen.add(node)
-        stack.extend(parent for parent, _ in node.next_functions)
+        stack.extend(parent for parent, _ in node.next_functions if parent is not None)
     return False

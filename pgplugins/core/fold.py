@@ -14,18 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.algebra import spread
+from pgplugins.core.circumstances import Circumstances
 from pgplugins.core.draw import Draw
-from pgplugins.core.estimator import Estimator
+from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.finite import require_zero
-from pgplugins.core.learning import meet
+from pgplugins.core.learning import teach
 from pgplugins.core.provenance import Sources
 from pgplugins.errors import ProgramError, ShapeError
+
+_EVERYTHING: Sources = -1
 
 
 class Plate(NamedTuple):
@@ -69,6 +73,8 @@ class Site:
         row_dim: The dimension of its rows, or ``None`` if it has one row.
         own_weight: What its own log q counts for where the estimator's path carries its
             direct gradient.
+        in_python: Its value may have turned into a Python value, which can follow one
+            row only.
     """
 
     name: str
@@ -79,6 +85,13 @@ class Site:
     upstream: Sources
     row_dim: int | None = None
     own_weight: float | Tensor = 0.0
+    in_python: bool = False
+
+    @property
+    def traits(self) -> Traits:
+        """Those of the estimator that drew."""
+        delegation = self.draw.delegation
+        return (self.estimator if delegation is None else delegation.to).traits
 
 
 def fold(
@@ -103,6 +116,8 @@ def fold(
     """
     if not sites:
         return list(costs)
+    costs = list(costs)
+    _tell(sites, costs)
     ledger = _Ledger(sites, costs, first_order=first_order)
     for site in reversed(sites):
         signal = ledger.signal(site)
@@ -110,9 +125,8 @@ def fold(
         if signal is not None:
             estimator, draw = site.estimator, site.draw
             draw.first_order = first_order
-            meet(estimator)
             term = estimator.gradient_term(draw, signal.value)
-            estimator.update(draw, signal.value)
+            teach(estimator, draw, signal.value)
         if site.row_dim is not None:
             ledger.average(site, site.row_dim)
         if signal is not None and term is not None:
@@ -254,8 +268,36 @@ class _Group:
         return self._total, self._upstream
 
 
+def _tell(sites: Sequence[Site], costs: Sequence[CostTerm]) -> None:
+    """Tell draws whose estimators choose their rows what the program did with them."""
+    choosing = [s for s in sites if s.estimator.traits.cost_evaluations == "choice"]
+    if not choosing or any(cost.upstream == _EVERYTHING for cost in costs):
+        return  # nobody asks, or nobody looked
+    choosers = 0
+    for site in choosing:
+        choosers |= site.bit
+    fixed = [s for s in sites if s.row_dim is not None and not s.bit & choosers]
+    shared = [(cost.upstream & choosers).bit_count() for cost in costs]
+    taken = [
+        prod(s.draw.rows for s in fixed if cost.upstream & s.bit) for cost in costs
+    ]
+    for site in choosing:
+        inside = [i for i, cost in enumerate(costs) if cost.upstream & site.bit]
+        batch = site.draw.dist.batch_shape
+        varied = {dim for dim in range(-len(batch), 0) if batch[dim] > 1}
+        site.draw.met = Circumstances(
+            joins_elements=bool(varied)
+            and any(
+                varied - {p.dim for p in costs[i].plates & site.plates} for i in inside
+            ),
+            in_python=site.in_python,
+            shared_by=max((shared[i] for i in inside), default=1),
+            taken=max((taken[i] for i in inside), default=1),
+        )
+
+
 def _differentiates(site: Site) -> bool:
-    return "differentiable_cost" in site.estimator.traits.needs
+    return "differentiable_cost" in site.traits.needs
 
 
 def _sum_out(value: Tensor, plates: Iterable[Plate]) -> Tensor:
@@ -285,7 +327,7 @@ def _arrange(site: Site, value: Tensor, *, held: bool) -> Tensor:
             value = value.expand(site.draw.rows, *value.shape[1:])
     rows, between = value.shape[0], value.shape[1 : value.dim() - len(batch_shape)]
     shape = (rows, *between, *batch_shape)
-    if held or not site.estimator.traits.scores_to_any_order:
+    if held or not site.traits.scores_to_any_order:
         return spread(value, shape)
     scores = site.draw.log_prob.reshape(rows, *(1,) * len(between), *batch_shape)
     return spread(value, shape, scores)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from pgplugins.core.draw import Draw
+    from pgplugins.core.estimator import Estimator
 
 Learn = Callable[..., None]
-
-_met: dict[int, nn.Module] | None = None
 
 
 class Lesson(NamedTuple):
@@ -32,6 +34,7 @@ class Lesson(NamedTuple):
 
 
 _lessons: list[Lesson] | None = None
+_met: dict[int, Estimator] | None = None
 
 
 def is_tracing() -> bool:
@@ -55,10 +58,10 @@ def afterwards(learn: Learn, *tensors: Tensor | None) -> None:
         >>> lessons[0].tensors
         (tensor(2.),)
     """
-    if _lessons is None:
-        learn(*tensors)
-    else:
+    if _lessons is not None:
         _lessons.append(Lesson(learn, tensors))
+    elif _met is None:
+        learn(*tensors)
 
 
 @contextmanager
@@ -72,15 +75,17 @@ def collected() -> Iterator[list[Lesson]]:
         _lessons = before
 
 
-def meet(estimator: nn.Module) -> None:
-    """Note that an estimator takes part in the run, if anybody wants to know."""
-    if _met is not None:
+def teach(estimator: Estimator, draw: Draw, cost: Tensor) -> None:
+    """Let an estimator learn from the costs that it has just been used on."""
+    if _met is None:
+        estimator.update(draw, cost)
+    else:
         _met[id(estimator)] = estimator
 
 
 @contextmanager
-def meeting() -> Iterator[dict[int, nn.Module]]:
-    """Collect the estimators that take part, by identity."""
+def rehearsing() -> Iterator[dict[int, Estimator]]:
+    """Let nobody learn from what is run, and collect who would, by identity."""
     global _met
     before, _met = _met, {}
     try:

@@ -73,6 +73,17 @@ class OwnParameters:
         )
         return _join(parts, self.probe.dim())
 
+    def pulled_back(self, output: Tensor, slope: Tensor) -> Tensor:
+        """Gradient along the path of ``output``, shape ``(*batch_shape, P)``."""
+        parts = torch.autograd.grad(
+            output,
+            list(self.values.values()),
+            slope,
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        return _join(parts, self.probe.dim())
+
     def score(self, draw: Draw) -> Tensor:
         """Return the score of the drawn value, shape ``(*batch_shape, P)``."""
         if draw.held_dist is not None:

@@ -31,6 +31,7 @@ from pgplugins.errors import (
 )
 from pgplugins.estimators.enumerate import Enumerate
 from pgplugins.infer.choice import EstimatorRules, Estimators
+from pgplugins.infer.truncation import Truncations
 from pgplugins.plugins import available
 
 if TYPE_CHECKING:
@@ -208,6 +209,12 @@ class _Field:
         if any(c.unbiased for c in contestants):
             return sampled(contestants, runs)
         referee = self._warm("score_function", EstimatorRules("score_function"))
+        if referee.cut:
+            raise InputError(
+                f"compare: {self._problem.name} cuts paths (pg.rl.truncate) that lead "
+                "to the parameters whatever the estimator is, so all are biased and "
+                "none can be the reference. Write reference=..., the exact gradient."
+            )
         if not referee.unbiased:
             raise InputError(
                 f"compare: {self._problem.name} has a site that names a biased "
@@ -231,7 +238,13 @@ class _Field:
 
     def _warm(self, label: str, rules: EstimatorRules) -> Contestant:
         contestant = self._bind(label, rules)
-        contestant.warm_up(self._num_warmup)
+        with Truncations() as heard:
+            contestant.warm_up(self._num_warmup)
+        if heard.any:
+            contestant.cut = True
+            self.notes.append(
+                f"{label}: the program cuts its path (pg.rl.truncate), which is biased."
+            )
         return contestant
 
     def _bind(self, label: str, rules: EstimatorRules) -> Contestant:

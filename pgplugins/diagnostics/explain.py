@@ -220,12 +220,19 @@ class _Study:
             ),
             explicit=self._layout.part(tally.explicit),
             reaches=[p for p in self._layout.parameters if p in seen.reached],
+            choice=_choice(seen.estimator),
         )
+
+
+def _choice(estimator: Estimator) -> str | None:
+    """Return what an estimator that chooses among others has chosen."""
+    choice: str | None = getattr(estimator, "choice", None)
+    return choice
 
 
 def _reason(reason: str, estimator: Estimator) -> str:
     """Add what an estimator that chooses among others has chosen, and why."""
-    choice = getattr(estimator, "choice", None)
+    choice = _choice(estimator)
     if choice is None:
         return reason
     why = getattr(estimator, "reason", None)

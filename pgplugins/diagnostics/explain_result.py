@@ -45,6 +45,8 @@ class ExplainedSite:
         pathwise: The pathwise part, ``None`` if the draw has no path.
         explicit: The explicit part.
         reaches: The parameters that the site's distribution was seen to depend on.
+        choice: The name of the estimator that draws, if ``estimator`` chooses among
+            others.
     """
 
     name: str
@@ -55,12 +57,19 @@ class ExplainedSite:
     pathwise: Part | None
     explicit: Part
     reaches: list[str]
+    choice: str | None = None
+
+    @property
+    def in_words(self) -> str:
+        """The estimator, with what it has chosen."""
+        return self.estimator + (f" ({self.choice})" if self.choice else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
         return {
             "name": self.name,
             "estimator": self.estimator,
+            "choice": self.choice,
             "reason": self.reason,
             "warnings": self.warnings,
             "reaches": self.reaches,
@@ -123,5 +132,5 @@ class Explanation:
 
     def __repr__(self) -> str:
         """Name the objective and its sites."""
-        chosen = ", ".join(f"{s.name}: {s.estimator}" for s in self.sites)
+        chosen = ", ".join(f"{s.name}: {s.in_words}" for s in self.sites)
         return f"<Explanation of {self.objective}: {chosen or 'no random site'}>"

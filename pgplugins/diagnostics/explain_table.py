@@ -59,7 +59,7 @@ class ExplanationTable:
         for heading in ("score", "pathwise", "explicit"):
             table.add_column(heading, justify="right", no_wrap=True)
         for site in explanation.sites:
-            first = [site.name, site.estimator]
+            first = [site.name, site.in_words]
             for name in site.reaches:
                 table.add_row(*first, name, *_entries(site, name))
                 first = ["", ""]
@@ -74,7 +74,7 @@ class ExplanationTable:
 
 def _remarks(site: ExplainedSite) -> list[RenderableType]:
     return [
-        _indented(f"{site.name}: {site.estimator}, {site.reason}", 0),
+        _indented(f"{site.name}: {site.in_words}, {site.reason}", 0),
         *(_indented(f"! {text}", 2) for text in site.warnings),
     ]
 

@@ -34,19 +34,24 @@ class SiteInUse:
     reached: set[str]
 
     @property
+    def acting(self) -> Estimator:
+        """The estimator that draws, where the site's own chooses among others."""
+        return self.estimator.in_use
+
+    @property
     def used(self) -> GradientStatistics | None:
         """The part that is nearest to what the estimator does."""
-        if "enumerate_support" in self.estimator.traits.needs:
+        if "enumerate_support" in self.acting.traits.needs:
             return None  # no noise comes from here
         tally = self.tally
-        if "differentiable_cost" in self.estimator.traits.needs:
+        if "differentiable_cost" in self.acting.traits.needs:
             return tally.pathwise or tally.score
         return tally.score or tally.pathwise
 
 
 def about_site(site: SiteInUse) -> Iterator[str]:
     """Yield what the site itself gives rise to."""
-    traits, name = site.estimator.traits, site.estimator.name
+    traits, name = site.acting.traits, site.acting.name
     if not traits.unbiased:
         yield f"{name} is biased: its mean is not the gradient."
     if site.tally.score is None and site.tally.pathwise is None:
@@ -61,7 +66,7 @@ def about_site(site: SiteInUse) -> Iterator[str]:
             "pyro.sample site to choose its estimator, or pyro.factor(..., "
             "has_rsample=True) if the draw is reparameterized."
         )
-    elif traits.takes_recorded_draws:
+    elif site.acting is site.estimator and traits.takes_recorded_draws:
         yield from _enumerable(site)
     yield from _jump(site)
 

@@ -39,6 +39,8 @@ class Contestant:
         self._in_use = in_use
         self._cuda = any(p.is_cuda for p in self.parameters.values())
         self._block_medians: list[float] = []
+        self.cut = False
+        """Whether the program cuts a path (``pg.rl.truncate``) under them."""
         self.stats = self.new_statistics()
 
     def warm_up(self, runs: int) -> None:
@@ -85,8 +87,9 @@ class Contestant:
 
     @property
     def unbiased(self) -> bool:
-        """Whether the traits of all estimators that were met promise so."""
-        return all(e.traits.unbiased for e in self._in_use.estimators().values())
+        """Whether the traits of all estimators promise so, and no path is cut."""
+        met = self._in_use.estimators().values()
+        return not self.cut and all(e.traits.unbiased for e in met)
 
     @property
     def assumes_smooth_cost(self) -> bool:

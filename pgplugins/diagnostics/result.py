@@ -27,7 +27,8 @@ class Row:
     Args:
         objective: The objective's name.
         estimator: The estimator's name, or the label that it was given.
-        unbiased: What the estimator's traits promise.
+        unbiased: What the estimator's traits promise, and the program does not break
+            by cutting paths.
         bias_z: Deviation from the reference in standard errors, of the coordinate
             where it is largest.
         bias_p: Probability of a ``|bias_z|`` this large in any coordinate if there is

@@ -19,6 +19,7 @@ from pgplugins.estimators.reparameterized import Reparameterized
 from pgplugins.estimators.score_function import ScoreFunction
 from pgplugins.estimators.straight_through import StraightThrough
 from pgplugins.estimators.sum_and_sample import SumAndSample
+from pgplugins.estimators.total_propagation import TotalPropagation
 from pgplugins.estimators.unordered_set import UnorderedSet
 from pgplugins.plugins.hookspecs import hookimpl
 
@@ -30,6 +31,7 @@ def pgplugins_register_estimators() -> list[type[Estimator]]:
         ScoreFunction,
         Reparameterized,
         Hybrid,
+        TotalPropagation,
         Lax,
         Enumerate,
         SumAndSample,

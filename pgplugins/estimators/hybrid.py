@@ -14,6 +14,7 @@ from pgplugins.core.control_variate import Attached, ControlVariate
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.learning import afterwards
+from pgplugins.core.meeting import Met, meet
 from pgplugins.core.numbers import positive_integer, within
 from pgplugins.core.own_parameters import OwnParameters, own_law
 from pgplugins.core.parameters import parameters_of, with_parameters
@@ -129,26 +130,18 @@ class Hybrid(Estimator):
         if own is None or not own.probe.requires_grad:
             return None
         score = own.score(draw)
-        f = cost.detach().squeeze(0)
-        beta = self._coefficients(score.shape[-1])
-        weights: list[Tensor] = []
+        size = score.shape[-1]
+        beta = self._coefficients(size)
 
-        def correct(gradient: Tensor, weight: Tensor) -> Tensor:
-            weight = weights.pop() if weights else weight
-            parts = _as_counted(gradient.detach(), score, f, weight)
-            corrected = gradient if beta is None else gradient - _explained(parts, beta)
-            rows = [part.reshape(-1, score.shape[-1]) for part in parts]
+        def correct(met: Met) -> Tensor:
+            parts = _as_counted(met, score)
+            corrected = met.path if beta is None else met.path - _explained(parts, beta)
+            rows = [part.reshape(-1, size) for part in parts]
             shown = draw.pool.rows(rows, "scores and path gradients")
             afterwards(self._learn, *shown)
             return corrected
 
-        own.correct(correct)
-        if f.dim() == own.probe.dim():
-            return own.probe
-        # Rows of other sites: each has a weight of its own.
-        probe = own.probe.expand(f.shape)
-        probe.register_hook(weights.append)
-        return probe
+        return meet(own, cost, correct)
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Learn, where the cost jumps; elsewhere ``backward`` does."""
@@ -196,26 +189,14 @@ class Hybrid(Estimator):
         super()._load_from_state_dict(dict(state_dict), prefix, *args)
 
 
-def _as_counted(
-    gradient: Tensor, score: Tensor, f: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _as_counted(met: Met, score: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return scores, ``P - f s`` and paths ``P``, all times their weight in the loss.
 
     Their relation is what is learnt, so that the weight need not be divided out; an
     element that counts for nothing, behind a mask, has nothing to teach.
-
-    Args:
-        gradient: The weighted paths, shape ``(*batch_shape, P)``.
-        score: Of the same shape.
-        f: The costs, ``batch_shape``, with dimensions for other sites' rows before.
-        weight: What each cost counts for in the loss, shape of ``f``.
     """
-    weighted = weight * f
-    rows_of_others = tuple(range(f.dim() - (score.dim() - 1)))
-    if rows_of_others:
-        weight, weighted = weight.sum(rows_of_others), weighted.sum(rows_of_others)
-    difference = torch.addcmul(gradient, score, weighted.unsqueeze(-1), value=-1)
-    return score * weight.unsqueeze(-1), difference, gradient
+    difference = torch.addcmul(met.path, score, met.cost.unsqueeze(-1), value=-1)
+    return score * met.weight.unsqueeze(-1), difference, met.path
 
 
 def _explained(parts: Sequence[Tensor], beta: Tensor) -> Tensor:

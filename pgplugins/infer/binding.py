@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 from torch import Tensor, nn
 
+from pgplugins.core.circumstances import ChoosesRows
 from pgplugins.core.estimator import Estimator
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Choice
@@ -23,7 +24,7 @@ class BoundEstimators(nn.Module):
         # Kept alive, because their parts are told apart by identity.
         self._originals: dict[str, Estimator] = {}
         self._seen: dict[str, tuple[Hashable, Estimator, object]] = {}
-        self._waiting: dict[str, Tensor] = {}
+        self._waiting: dict[str, dict[str, Tensor]] = {}
 
     def bind(self, site: str, choice: Choice) -> Estimator:
         """Return the site's own copy of the chosen estimator.
@@ -47,17 +48,15 @@ class BoundEstimators(nn.Module):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over a checkpoint, also for sites that are yet to be met."""
-        self._waiting = dict(state)
+        self._waiting = {}
+        for key, value in state.items():
+            module, _, name = key.partition(".")
+            self._waiting.setdefault(module, {})[name] = value
         for module in list(self._modules):
             self._restore_site(module)
 
     def _restore_site(self, module: str) -> None:
-        prefix = module + "."
-        state = {
-            key.removeprefix(prefix): self._waiting.pop(key)
-            for key in list(self._waiting)
-            if key.startswith(prefix)
-        }
+        state = self._waiting.pop(module, None)
         bound = self._modules[module]
         if state and bound is not None:
             bound.load_state_dict(state)
@@ -90,6 +89,11 @@ class BoundEstimators(nn.Module):
                 f"{did_you_mean(site, self._keys)} Random sites so far: {there_are}."
             )
         return bound
+
+    def choosing_rows(self) -> Iterator[ChoosesRows]:
+        """Yield the sites' estimators whose rows are their own choice."""
+        parts: Iterable[object] = self._modules.values()
+        yield from (part for part in parts if isinstance(part, ChoosesRows))
 
     def sites(self) -> Iterator[tuple[str, Estimator]]:
         """Yield the sites that have been met, with their estimators."""

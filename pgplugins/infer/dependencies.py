@@ -69,6 +69,11 @@ class Dependencies(ABC):
         """Whether the program was seen to turn a draw into a Python value."""
         return False
 
+    @property
+    def in_python(self) -> Sources:
+        """Sites whose values may have turned into Python values; all if none looked."""
+        return -1
+
     def close(self) -> None:  # noqa: B027
         """End the run."""
 
@@ -162,6 +167,11 @@ class Provenance(Dependencies):
     def branches(self) -> bool:
         """Whether a value has escaped."""
         return self.tracker.escaped != 0
+
+    @property
+    def in_python(self) -> Sources:
+        """Sites whose values have escaped."""
+        return self.tracker.escaped
 
     def close(self) -> None:
         """End the run: values that outlive it are plain."""

@@ -382,7 +382,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 check_model=self._checked is not programs[0],
             )
 
-        found: Run = self._find(execute, *programs)
+        found = self._with_rows_that_fit(lambda: self._find(execute, *programs))
         self._checked = programs[0]
         return found._replace(counts=pool.counts)
 

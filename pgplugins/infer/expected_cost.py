@@ -163,13 +163,15 @@ class ExpectedCost(ProgramObjective):
 
         def execute(policy: Dependencies) -> Run:
             draws = self._draws(policy, nesting, particle_dim, pool)
+            paths.clear()  # of a run that has failed
             with draws, _NoObservations():
                 program(*args, **kwargs)
             draws.finish()
             paths.update(draws.paths)
             return Run(list(draws.sites.values()), draws.costs)
 
-        run = self._find(execute, original)._replace(counts=pool.counts)
+        run = self._with_rows_that_fit(lambda: self._find(execute, original))
+        run = run._replace(counts=pool.counts)
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "
@@ -182,7 +184,12 @@ class ExpectedCost(ProgramObjective):
         run, paths, particle_dim = part
         total = total_cost(fold(run.sites, run.costs)) / self.num_particles
         # A site that is held needs no gradient of the cost, and may be what varies.
-        relying = all(s.name in paths and s.row_dim is None for s in run.sites)
+        relying = all(
+            "differentiable_cost" in s.traits.needs
+            and s.name in paths
+            and s.row_dim is None
+            for s in run.sites
+        )
         if paths and relying and particle_dim is not None:
             names = {s.name: s.estimator.name for s in run.sites}
             _guard(paths, names, run.costs, particle_dim, total)
@@ -257,3 +264,7 @@ class _PlateSurvey(Messenger):
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
         self._note(msg)
+
+    def _pyro_pgplugins_truncation(self, msg: Any) -> None:
+        # Without estimators every draw has a path; what is cut here is no one's.
+        msg["stop"] = True

@@ -13,7 +13,7 @@ from torch import Tensor
 from pgplugins.core.credit import Credit
 from pgplugins.core.finite import require_finite, require_zero
 from pgplugins.core.fold import Site
-from pgplugins.core.learning import meet
+from pgplugins.core.learning import teach
 from pgplugins.core.numbers import within
 from pgplugins.core.pooling import Pool
 from pgplugins.distributed.collectives import Distributed
@@ -175,7 +175,7 @@ class RenyiELBO(ELBO):
             # The signal has seen all particles: none may learn before all are told.
             for run, credit in zip(runs, credits, strict=True):
                 for site in reversed(run.sites):
-                    site.estimator.update(site.draw, _signal(site, credit))
+                    teach(site.estimator, site.draw, _signal(site, credit))
             self._register_networks()
         yield loss
 
@@ -240,7 +240,6 @@ def _terms(
         particles.own_plate(site)  # one that is masked out has shown no cost
         draw.first_order = first_order
         draw.credit = credit.weighing(particles.own_share(site))
-        meet(estimator)
         term = estimator.gradient_term(draw, _signal(site, credit))
         if term is not None:
             if is_validation_enabled():

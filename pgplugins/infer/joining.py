@@ -152,7 +152,7 @@ def require_joinable(sites: Sequence[Site]) -> None:
             gradient on the path has a site downstream that is corrected as well.
     """
     for site in sites:
-        if site.estimator.traits.many_rows or site.row_dim is not None:
+        if site.traits.many_rows or site.row_dim is not None:
             raise EstimatorError(
                 f"Estimator {site.estimator.name!r} at site {site.name!r} draws "
                 "several rows, which are averaged; a bound that joins particles takes "
@@ -160,7 +160,7 @@ def require_joinable(sites: Sequence[Site]) -> None:
                 'there: "score_function", "reparameterized", "hybrid", "lax" or '
                 '"doubly_reparameterized".'
             )
-    for parent in (s for s in sites if s.estimator.traits.own_score == "path"):
+    for parent in (s for s in sites if s.traits.own_score == "path"):
         own = parent.draw.extra
         if not isinstance(own, OwnParameters):
             continue

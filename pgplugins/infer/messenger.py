@@ -30,6 +30,7 @@ from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.layout import in_program, plates_of, weighed_cost
 from pgplugins.infer.recording import Recording
 from pgplugins.infer.refusals import (
+    refuse_cut_paths,
     refuse_joined_particles,
     refuse_pyro_baseline,
     refuse_unknown,
@@ -83,7 +84,8 @@ class Draws(Recording):
         self._misfits: list[str] = []
         self._drawn: dict[str, tuple[Tensor, Any]] = {}
         self._versions: dict[str, tuple[Tensor, int]] = {}
-        self._many_rows = 0
+        self._row_dims: set[int] = set()
+        self._cut = False
 
     def _pyro_post_sample(self, msg: Any) -> None:
         super()._pyro_post_sample(msg)
@@ -144,14 +146,15 @@ class Draws(Recording):
         self.random.append(name)
         if estimator is None or estimator.traits.pathwise:
             return
-        if not estimator.traits.takes_recorded_draws:
+        draw = estimator.adopt(base, plain(msg["value"]).detach())
+        if draw is None:
             raise ProgramError(
                 f"The value of site {name!r} was set by another handler (such as "
                 f"poutine.replay), but estimator {estimator.name!r} has to draw it "
                 'itself. Choose "score_function" or "reparameterized" for the site.'
             )
-        draw = Draw.of_row(base, plain(msg["value"]).detach())
-        _, upstream = self.dependencies.draw(name, base, lambda: draw)
+        adopted = draw
+        _, upstream = self.dependencies.draw(name, base, lambda: adopted)
         self._add(msg, estimator, draw, upstream)
 
     def _draw(self, msg: Any, estimator: Estimator, base: Distribution) -> None:
@@ -235,22 +238,21 @@ class Draws(Recording):
     def _row_dim(self, name: str, draw: Draw) -> int:
         if math.isinf(self.max_plate_nesting):
             raise NestingUnknown
-        self._many_rows += 1
-        dim = -int(self.max_plate_nesting) - self._many_rows
+        dim = -int(self.max_plate_nesting) - len(self._row_dims) - 1
         if len(draw.dist.batch_shape) >= -dim:
             raise ShapeError(
                 f"Site {name!r} has batch shape {tuple(draw.dist.batch_shape)}, which "
                 f"reaches beyond max_plate_nesting={self.max_plate_nesting}. Raise it, "
                 "or enclose the batch dimensions in plates."
             )
+        self._row_dims.add(dim)
         return dim
 
     def _pyro_pgplugins_cost(self, msg: Any) -> None:
         msg["done"] = msg["kept"] = True
         plates = plates_of(msg)
-        rows = {s.row_dim for s in self.sites.values() if s.row_dim is not None}
         value, sources = self.dependencies.cost(
-            lambda: weighed_cost(msg, plates, rows),
+            lambda: weighed_cost(msg, plates, self._row_dims),
             msg["value"],
             msg["scale"],
             msg["mask"],
@@ -261,11 +263,15 @@ class Draws(Recording):
         sources |= self.dependencies.upstream_now()
         self.costs.append(CostTerm(msg["name"], value, plates, sources))
 
+    def _pyro_pgplugins_truncation(self, msg: Any) -> None:
+        self._cut = True
+
     def finish(self) -> None:
         """Raise for what can only be said once the whole program has run.
 
         Raises:
-            EstimatorError: Listing the sites that their estimators do not fit.
+            EstimatorError: Listing the sites that their estimators do not fit, or an
+                estimator relies on a path that the program has cut.
             ProgramError: A name in ``estimators`` belongs to no site, or the program
                 has written into a draw.
         """
@@ -275,6 +281,10 @@ class Draws(Recording):
                 + "; ".join(self._misfits)
                 + ". Choose per site: estimators={...} or infer={'estimator': ...}."
             )
+        if self._cut:
+            refuse_cut_paths(self.sites.values())
+        for site in self.sites.values():
+            site.in_python = bool(self.dependencies.in_python & site.bit)
         for name, (value, version) in self._versions.items():
             require_unwritten(value, version, f"site {name!r}")
         if not self.dependencies.branches:

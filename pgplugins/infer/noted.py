@@ -26,7 +26,7 @@ class Notes:
         self._next = 0
 
     def again(self) -> None:
-        """Go back to the first run: a trace begins."""
+        """Go back to the first run."""
         self._next = 0
 
     def run(
@@ -81,10 +81,24 @@ _notes: Notes | None = None
 @contextmanager
 def noting() -> Iterator[Notes]:
     """Note what all objectives find, until the end of the context."""
+    with _using(Notes()) as notes:
+        yield notes
+
+
+@contextmanager
+def noting_again(notes: Notes) -> Iterator[Notes]:
+    """Let all objectives find what has been noted: the same is run again."""
+    notes.again()
+    with _using(notes):
+        yield notes
+
+
+@contextmanager
+def _using(notes: Notes) -> Iterator[Notes]:
     global _notes
-    before, _notes = _notes, Notes()
+    before, _notes = _notes, notes
     try:
-        yield _notes
+        yield notes
     finally:
         _notes = before
 

@@ -11,6 +11,7 @@ import pyro
 from torch import Tensor
 
 from pgplugins.core.estimator import Estimator
+from pgplugins.core.learning import is_tracing
 from pgplugins.core.numbers import flag, plate_nesting, positive_integer
 from pgplugins.core.pooling import Pool
 from pgplugins.distributed.collectives import Distributed, check_distributed
@@ -20,7 +21,7 @@ from pgplugins.errors import InputError
 from pgplugins.infer.binding import BoundEstimators
 from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
-from pgplugins.infer.messenger import Draws
+from pgplugins.infer.messenger import Draws, NestingUnknown
 from pgplugins.infer.noted import notes
 from pgplugins.infer.ranks import Checks, CommonSubsamples, Primed, SharedGradients
 from pgplugins.infer.run import Run
@@ -107,6 +108,29 @@ class ProgramObjective:
         if wanted is None:
             return self._structure.run(execute, *programs)
         return wanted.run(self._structure, execute, *programs)
+
+    def _with_rows_that_fit(self, once: Callable[[], Run]) -> Run:
+        """Run a program; again with one row where it cannot take rows nobody asked for.
+
+        Estimators that choose their rows cannot see beforehand whether a program can
+        take several (it may stack the values of two sites).
+        """
+        try:
+            return once()
+        except NestingUnknown:
+            raise
+        except Exception:
+            if is_tracing():
+                raise  # nothing is chosen by what a trace meets
+            retreated = [e for e in self._bound.choosing_rows() if e.retreat()]
+            if not retreated:
+                raise
+        try:
+            return once()
+        except Exception:
+            for estimator in retreated:
+                estimator.advance()
+            raise
 
     @property
     def _side_by_side(self) -> bool:

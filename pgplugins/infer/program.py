@@ -207,7 +207,7 @@ def _guide_cost(
         density, sources = _density(msg, draws)
         sources |= draws.reached.get(name, 0) | hidden
         return _cost(msg, density, sources, draws)
-    if not additive and site.estimator.traits.own_score == "path":
+    if not additive and site.traits.own_score == "path":
         site.own_weight = _own_weight(msg)
     # A mask or a scale may depend on sites that the density does not.
     value, weighing = draws.dependencies.cost(
@@ -252,14 +252,17 @@ def _own_cost(
     of a score term.
     Where the value is held and nothing is masked, log q is what the score needs anyway.
     """
-    own_score = site.estimator.traits.own_score
+    own_score = site.traits.own_score
     drop = own_score == "path" or (additive and own_score == "drop")
-    if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
+    law = msg["fn"]
+    delegation = site.draw.delegation
+    if delegation is not None and delegation.law is not None and unmasked(law) is law:
+        law = delegation.law
+    if not site.draw.value.requires_grad and law is site.draw.dist:
         shared = in_program(site, site.draw.log_prob, 0)
         if not drop:
             return shared
         return shared.detach() if first_order else without_direct_gradient(shared)
-    law = msg["fn"]
     if drop and site.draw.held_dist is not None and unmasked(law) is law:
         return in_program(site, site.draw.held_dist.log_prob(site.draw.value), 0)
     value = plain(msg["value"])

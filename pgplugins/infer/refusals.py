@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pgplugins.core.flatness import reaches
+from pgplugins.core.fold import Site
 from pgplugins.core.provenance import sources_of_value
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 
@@ -67,4 +68,30 @@ def refuse_joined_particles(
             f"along dimension {particle_dim}. Sum over the cost's own dimensions only, "
             "such as .sum(-1) (with keepdim=True over a plate), or write "
             "vectorize_particles=False."
+        )
+
+
+def refuse_cut_paths(sites: Iterable[Site]) -> None:
+    """Raise for estimators that no longer combine two estimates of one gradient.
+
+    Raises:
+        EstimatorError: Naming the sites.
+    """
+    combining = {"log_prob", "relaxation"}
+    misled = [
+        site
+        for site in sites
+        if site.estimator.traits.unbiased
+        and "differentiable_cost" in site.estimator.traits.needs
+        and site.estimator.traits.needs & combining
+    ]
+    if misled:
+        names = ", ".join(repr(site.name) for site in misled[:3])
+        more = f" and {len(misled) - 3} more" if len(misled) > 3 else ""
+        raise EstimatorError(
+            "The program cuts paths (pg.rl.truncate), but "
+            f"{misled[0].estimator.name!r} at site {names}{more} combines the path "
+            "with a score, and relies on both having the same mean. Write "
+            'estimators="reparameterized" (truncated: biased), '
+            '"score_function" or "lax", or leave pg.rl.truncate out.'
         )

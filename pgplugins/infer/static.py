@@ -190,6 +190,11 @@ class Untracked(Dependencies):
         """Nothing."""
         return 0
 
+    @property
+    def in_python(self) -> Sources:
+        """None: the first run would have been refused."""
+        return 0
+
 
 def _eagerly() -> AbstractContextManager[object]:
     """Run compiled functions as they are written: compilers do not know ``Tracked``."""

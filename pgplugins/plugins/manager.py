@@ -21,7 +21,11 @@ from pgplugins.plugins.discovery import Candidate, installed
 from pgplugins.plugins.record import PluginRecord
 from pgplugins.plugins.validation import described
 
-BUILT_IN: Final = "pgplugins.estimators"
+BUILT_IN: Final = {
+    hookspecs.PROJECT: "pgplugins.estimators",
+    "pgplugins-selection": "pgplugins.selection",
+}
+"""The built-in plugins and their modules, in the order in which they register."""
 
 
 class Manager:
@@ -110,9 +114,10 @@ class Manager:
     def _load_built_in(self) -> None:
         if self._loaded_built_in:
             return
-        names = self._adopt(
-            importlib.import_module(BUILT_IN), hookspecs.PROJECT, hookspecs.PROJECT
-        )
+        names: tuple[str, ...] = ()
+        for name, module in BUILT_IN.items():
+            plugin = importlib.import_module(module)
+            names += self._adopt(plugin, name, hookspecs.PROJECT)
         try:
             own_version = version(hookspecs.PROJECT)
         except PackageNotFoundError:

@@ -29,7 +29,7 @@ class EstimatorRow:
     owner: str
     unbiased: bool
     needs: tuple[str, ...]
-    cost_evaluations: int | Literal["support", "parameters", "size"]
+    cost_evaluations: int | Literal["support", "parameters", "size", "choice"]
     order: int | Literal["any"]
     summary: str
 

@@ -1,4 +1,4 @@
-"""One row, one number of particles, one number of cores: measured in its own process."""
+"""A row, a number of particles, a number of cores: measured in a process."""
 
 from __future__ import annotations
 

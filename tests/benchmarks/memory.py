@@ -1,4 +1,4 @@
-"""How far a process grows, as the system counts it: alike for torch and JAX, on Linux."""
+"""How far a process grows, as Linux counts it: alike for torch and JAX."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Steps:
 
     Args:
         step: Takes one, and returns the loss before it.
-        run: Takes many in one call, for a side that knows how to; others repeat ``step``.
+        run: Takes many in one call, for a side that can; others repeat ``step``.
     """
 
     step: Callable[[], object]

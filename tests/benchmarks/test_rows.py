@@ -2,7 +2,8 @@
 
 ``python -m pytest`` times nothing (``--benchmark-disable`` in pyproject.toml). With
 ``python -m pytest tests/benchmarks --benchmark-enable`` pytest-benchmark keeps a
-history; ``python -m tests.benchmarks`` prints ratios, which a busy machine disturbs less.
+history; ``python -m tests.benchmarks`` prints ratios, which a busy machine disturbs
+less.
 """
 
 import math
@@ -32,6 +33,8 @@ SIDES = [
     for side in row.sides
     if side not in SLOW or (name, side) in COMPILE
 ]
+PARTICLES = {"lqr-pathwise": 512, "lqr-score": 512, "state-space": 64}
+"""So many see an error of a tenth in a gradient; 16 elsewhere."""
 STILL = 1e-12
 """A learning rate at which nothing moves."""
 
@@ -92,7 +95,7 @@ def test_gradients_by_hand_have_the_mean_of_ours(name):
     """In every tensor of parameters, along its gradient."""
     row = ROWS[name]
     pyro.set_rng_seed(0)
-    particles = 64 if row.samples else 1
+    particles = PARTICLES.get(name, 16) if row.samples else 1
     loss, own = row.objective(particles)
     theirs, params = gradients_by_hand(row, particles, 330 if row.samples else 4)
     assert {n: p.shape for n, p in own.items()} == {
@@ -111,10 +114,10 @@ def test_leaving_one_of_two_out_leaves_the_mean(name):
     """Without its factor two the gradient would be half as long."""
     row = ROWS[name]
     pyro.set_rng_seed(0)
-    many, params = gradients_by_hand(row, 64, 400)
+    many, _ = gradients_by_hand(row, 64, 400)
     two, _ = gradients_by_hand(row, 2, 1500)
     direction = many[:200].mean(0, keepdim=True).T
-    assert_same_mean(two @ direction, many[200:] @ direction, 0.3)
+    assert_same_mean(two @ direction, many[200:] @ direction, 0.4)
 
 
 def gradients_by_hand(row, particles, count):
@@ -127,7 +130,7 @@ def gradients_by_hand(row, particles, count):
 
 
 def projections(gradients, params):
-    """A direction for every tensor of parameters, from gradients that are not tested."""
+    """A direction for every tensor of parameters, from other gradients."""
     mean, columns, begin = gradients.mean(0), [], 0
     for param in params.values():
         column = torch.zeros_like(mean)

@@ -115,3 +115,11 @@ def test_a_branch_on_shapes_and_numbers_is_no_branch_on_values():
     compiled = pg.compile(svi(model, guide))
     for flag in (True, False, True):
         compiled.step(torch.ones(2), flag)
+
+
+def test_an_estimator_that_chooses_is_refused_by_name():
+    def model():
+        pyro.sample("c", dist.Bernoulli(0.5))
+
+    with pytest.raises(CompileError, match=r"\"auto\" at site 'c'.*estimator_of"):
+        pg.compile(svi(model, discrete_guide, estimators="auto")).step()

@@ -93,9 +93,13 @@ def test_a_checkpoint_resumes_exactly():
     inference, compiled = start()
     state, params, optimizers, rng = saved
     compiled.elbo.load_state_dict(state)
-    for param, value in zip(pyro.get_param_store()._params.values(), params):
+    for param, value in zip(
+        pyro.get_param_store()._params.values(), params, strict=True
+    ):
         param.data.copy_(value)
-    for optimizer, state in zip(inference.optim.optim_objs.values(), optimizers):
+    for optimizer, state in zip(
+        inference.optim.optim_objs.values(), optimizers, strict=True
+    ):
         optimizer.load_state_dict(state)
     torch.set_rng_state(rng)
     assert torch.equal(compiled.run(10, progress=False), want[0])
@@ -250,7 +254,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(many):
     compiled.run(5, progress=False)
     before = parameters(), _copied(inference.optim.get_state())
     bad.fill_(2.0)
-    with pytest.raises(NotFiniteError, match="nan.*no parameter has changed.*Unit"):
+    with pytest.raises(NotFiniteError, match=r"nan.*no parameter has changed.*Unit"):
         compiled.run(5, progress=False) if many else compiled.step()
     assert parameters() == before[0]
     state = inference.optim.get_state()

@@ -55,6 +55,8 @@ def gradients(elbo: pg.ELBO, model: Any, guide: Any, runs: int) -> torch.Tensor:
         ("moving_average", discrete_model, discrete_guide),
         ("neural", discrete_model, discrete_guide),
         ("hybrid", continuous_model, continuous_guide),
+        ("auto", discrete_model, discrete_guide),
+        ("auto", continuous_model, continuous_guide),
     ],
 )
 def test_resumed_run_equals_the_uninterrupted_one(
@@ -62,8 +64,8 @@ def test_resumed_run_equals_the_uninterrupted_one(
 ) -> None:
     def fresh() -> pg.ELBO:
         chosen = (
-            pg.estimator("hybrid")
-            if estimator == "hybrid"
+            pg.estimator(estimator)
+            if estimator in ("hybrid", "auto")
             else pg.estimator("score_function", baseline=estimator)
         )
         return pg.ELBO(

@@ -29,7 +29,7 @@ CONFIGURED = {
 }
 
 
-@pytest.mark.parametrize("name", [n for n in pg.available() if n != "auto"])
+@pytest.mark.parametrize("name", pg.available())
 def test_the_built_in_estimators_pass(name):
     report = pg.testing.check_estimator(name)
     assert report.passed

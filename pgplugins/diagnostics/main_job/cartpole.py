@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from pgplugins.core.algebra import leave_one_out_mean
-from pgplugins.functional import surrogate
+from pgplugins.recorded import surrogate
 
 ENVIRONMENT = "CartPole-v1"
 SOLVED = 475.0

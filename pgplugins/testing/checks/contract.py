@@ -98,9 +98,11 @@ def weights_sum_to_one(subject: Subject) -> None:
 
 
 @check()
-def rows_are_as_declared(subject: Subject) -> None:
+def rows_are_as_declared(subject: Subject) -> str | None:
     """As many rows as ``cost_evaluations`` says."""
     declared = subject.traits.cost_evaluations
+    if declared == "choice":
+        return "it chooses from draw to draw"
     for sitting, where in _sittings(subject):
         rows, wanted = sitting.draw.rows, _declared_rows(sitting, declared)
         if rows not in wanted:
@@ -109,6 +111,7 @@ def rows_are_as_declared(subject: Subject) -> None:
                 f"draw returned {rows} rows {where}; traits.cost_evaluations says "
                 f"{declared}" + (f", {span}" if isinstance(declared, str) else "")
             )
+    return None
 
 
 def _declared_rows(

@@ -66,7 +66,7 @@ _LOOPED = {"coin", "bell", "joined_coins", "joined_bells"}
 def _cases(subject: Subject) -> list[Case]:
     cases = []
     problems = scripted()
-    if not subject.traits.many_rows:
+    if subject.traits.cost_evaluations in (1, "choice"):
         problems += joined_costs()
     for problem in problems:
         if not subject.serves(laws_of(problem)[0]):

@@ -1,4 +1,4 @@
-"""What the autoencoders share: a hundred digits, and a network with one hidden layer."""
+"""What the autoencoders share: a hundred digits, a network with a hidden layer."""
 
 from __future__ import annotations
 

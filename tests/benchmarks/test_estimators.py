@@ -1,4 +1,4 @@
-"""What ``python -m tests.benchmarks.variances`` measures is what it says."""
+"""What ``python -m tests.benchmarks.estimators`` measures is what it says."""
 
 import math
 
@@ -6,17 +6,26 @@ import pyro
 import pytest
 import torch
 
-from tests.benchmarks.variances import autoencoder, regression
+from tests.benchmarks import rollouts
+from tests.benchmarks.estimators import autoencoder, regression
 
 
 @pytest.fixture
 def as_timed():
-    """The settings of ``python -m tests.benchmarks.variances``."""
+    """The settings of ``python -m tests.benchmarks.estimators``."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pyro.validation_enabled(False):
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("length", rollouts.LENGTHS)
+@pytest.mark.parametrize("kind", rollouts.KINDS)
+def test_rollout(kind, length, benchmark, as_timed):
+    benchmark.group = f"rollouts, {kind}"
+    loss = benchmark(rollouts.steps_of(kind)[length])
+    assert math.isfinite(loss)
 
 
 @pytest.mark.parametrize("module", [regression, autoencoder])

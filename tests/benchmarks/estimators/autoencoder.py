@@ -167,7 +167,7 @@ def rows(network: Autoencoder) -> dict[str, Backward]:
         return run
 
     found = {name: backward(loss) for name, loss in losses.items()}
-    from tests.benchmarks.variances import storchastic
+    from tests.benchmarks.estimators import storchastic
 
     return {**found, **storchastic.theirs(network)} if storchastic.HERE else found
 

@@ -1,0 +1,117 @@
+"""Total propagation: score and path mixed at every step by their variances."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pgplugins.core.draw import Draw
+from pgplugins.core.estimator import Estimator, Traits
+from pgplugins.core.meeting import Met, meet
+from pgplugins.core.own_parameters import OwnParameters, own_law
+from pgplugins.core.parameters import parameters_of, with_parameters
+from pgplugins.core.path import rsample
+from pgplugins.errors import EstimatorError
+
+
+class TotalPropagation(Estimator):
+    """``k S + (1 - k) P``: score and path, mixed by their variances. Biased.
+
+    For rollouts through chaotic dynamics, where the path gradient of early steps
+    explodes (Parmas, Rasmussen, Peters and Doya 2018, "PIPPS", algorithm 1).
+    ``backward`` brings the path gradient ``P`` of what follows to the step's own
+    parameters; there it meets the score gradient ``S`` (less the leave-one-out mean of
+    the other particles), and the mix is what earlier steps see. So a path that has
+    exploded behind a step is not passed on through it.
+
+    The weight ``k = Var P / (Var P + Var S)`` is taken from the particles at hand, for
+    every parameter of every batch element (the paper takes one for the whole policy).
+    Weights that left the own particle out would trust the one path that has exploded. A
+    path that is not finite, or exactly zero in all particles, gets no weight.
+
+    **Biased**: the weights have seen the draws that they weigh, by an amount that
+    shrinks as particles are added; and where the cost jumps the path, and so the mix,
+    lacks the jump. For smooth costs over few steps ``hybrid`` is unbiased and has less
+    variance: weights by inverse variance ignore that ``S`` and ``P`` are correlated.
+
+    ``backward`` runs once, as for ``hybrid``.
+
+    Example:
+        >>> TotalPropagation().traits.unbiased
+        False
+    """
+
+    name: ClassVar[str] = "total_propagation"
+    traits: ClassVar[Traits] = Traits(
+        unbiased=False,
+        needs=frozenset({"rsample", "log_prob", "differentiable_cost"}),
+        own_score="drop",
+    )
+
+    def refusal(self, dist: Distribution) -> str | None:
+        """Refuse distributions whose parameters cannot be expanded over rows."""
+        try:
+            with_parameters(dist, parameters_of(dist))
+        except EstimatorError as error:
+            return str(error)
+        return None
+
+    def draw(self, dist: Distribution) -> Draw:
+        """Draw one row from a copy of ``dist`` that has its own parameters per row."""
+        law, held, own = own_law(dist)
+        return Draw.of_row(law, rsample(law), extra=own, held_dist=held)
+
+    def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
+        """Return a zero that makes ``backward`` mix the gradients, ``batch_shape``.
+
+        Raises:
+            EstimatorError: There are fewer than two independent draws.
+        """
+        others = draw.others_cost(cost)
+        if others is None:
+            raise EstimatorError(
+                'Estimator "total_propagation" weighs score and path by their '
+                "variances over particles, and needs at least 2 of them side by side; "
+                "found 1. Write num_particles=2 or more (many more, if you can) with "
+                "vectorize_particles=True, num_samples=2 or more, or "
+                'estimator="reparameterized".'
+            )
+        own: OwnParameters | None = draw.extra
+        if own is None or not own.probe.requires_grad:
+            return None
+        score = own.score(draw)
+        assert draw.particle_dim is not None
+        particles = draw.particle_dim - 1  # parameters come last
+
+        def mix(met: Met) -> Tensor:
+            return mixed(score * met.cost.unsqueeze(-1), met.path, particles)
+
+        return meet(own, cost.detach() - others, mix)
+
+
+def mixed(score: Tensor, path: Tensor, particles: int) -> Tensor:
+    """Weigh two estimates of one gradient by the inverse of their variances.
+
+    Args:
+        score: One estimate per particle.
+        path: The other, of the same shape.
+        particles: The dimension of the particles.
+
+    Returns:
+        The mix, of the same shape: the same weights for all particles.
+
+    Example:
+        >>> score, path = torch.tensor([1.0, 5.0]), torch.tensor([2.0, 4.0])
+        >>> mixed(score, path, -1)  # variances 8 and 2, so weights 0.2 and 0.8
+        tensor([1.8000, 4.2000])
+    """
+    of_score = score.var(particles, keepdim=True)
+    of_path = path.var(particles, keepdim=True)
+    total = of_score + of_path
+    # Neither varies: the path of a linear cost is exact.
+    weight = torch.where(total > 0, of_path / total, 0.0)
+    there = of_path.isfinite() & (path != 0).any(particles, keepdim=True)
+    return torch.where(there, weight * score + (1 - weight) * path, score)
