@@ -220,6 +220,6 @@ DISARM = _row(
         PYRO: "has no DisARM",
         JIT: "has no DisARM",
         NUMPYRO: "has no DisARM",
-        STORCHASTIC: "its DisARM does not run",
+        STORCHASTIC: "its DisARM leaves no gradient (0.3.7)",
     },
 )

@@ -1,6 +1,6 @@
 """Storchastic, where it is installed: the autoencoders that it gets right.
 
-In its release 0.3.7 DisARM does not run. Install it with ``pip install --no-deps
+In its release 0.3.7 DisARM leaves no gradient. Install it with ``pip install --no-deps
 storchastic entmax``: with its dependencies it asks for an older torch.
 """
 
