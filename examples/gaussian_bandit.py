@@ -188,13 +188,9 @@ def main() -> None:
             f"{v['hybrid']:10.3g}   {point.best}"
         )
     worst = max(abs(z) for point in points for z in point.bias_z.values())
-    print(
-        f"The exact variances cross at k sigma = {crossing():.3f}: below it pathwise is"
-    )
-    print(
-        "better, above it the score function. Hybrid has the better of both, and pays"
-    )
-    print("for it in time: most efficient is the least variance times seconds.")
+    print(f"The exact variances cross at k sigma = {crossing():.3f}: below it pathwise")
+    print("is better, above it the score function. Hybrid has the better of both, and")
+    print("pays for it in time: most efficient is the least variance times seconds.")
     print(f"Largest deviation from the exact gradient: {worst:.1f} standard errors.")
     if settings.plot:
         draw_picture(points, settings, settings.plot)
