@@ -48,8 +48,8 @@ class Settings:
 
     seed: int = option(0, "seed of every random number")
     updates: int = option(150, "updates of the policy")
-    rollouts: int = option(64, "roll-outs behind each update, side by side")
-    piece: int = option(50, "steps between two cuts; divides 200")
+    rollouts: int = option(64, "episodes' worth of steps behind each update")
+    piece: int = option(50, "length of a piece; divides 200")
     rate: float = option(0.01, "learning rate of Adam")
     episodes: int = option(100, "episodes that a policy is evaluated in")
     plot: str = option("", "write a picture to this file")
@@ -90,40 +90,51 @@ class Policy(nn.Module):
         )
         self.log_scale = nn.Parameter(torch.tensor(0.0))
 
-    def mean(self, observation: Tensor) -> Tensor:
-        """Torque for observations (cos angle, sin angle, speed), within [-2, 2]."""
-        scaled = observation * observation.new_tensor([1.0, 1.0, 0.125])
-        mean: Tensor = 2 * torch.tanh(self.network(scaled).squeeze(-1))
+    def mean(self, angle: Tensor, speed: Tensor) -> Tensor:
+        """Mean torque, within [-2, 2]."""
+        seen = torch.stack([angle.cos(), angle.sin(), speed / 8], -1)
+        mean: Tensor = 2 * torch.tanh(self.network(seen).squeeze(-1))
         return mean
 
     def forward(self, angle: Tensor, speed: Tensor) -> dist.Normal:
         """The law of the torque."""
-        observation = torch.stack([angle.cos(), angle.sin(), speed], -1)
-        return dist.Normal(self.mean(observation), self.log_scale.exp())
+        return dist.Normal(self.mean(angle, speed), self.log_scale.exp())
 
 
-class Rollouts:
-    """A Pyro program that goes on from where its last run has stopped."""
+class Pieces:
+    """A Pyro program that goes on from where its last run has stopped.
+
+    Each particle is one roll-out. Together they are as many environment steps as
+    ``rollouts`` whole episodes: shorter pieces run more of them side by side, which
+    begin at different times.
+    """
 
     def __init__(self, policy: Policy, rollouts: int, steps: int) -> None:
         """Start with episodes that Gymnasium might have begun."""
-        self.policy, self.rollouts, self.steps = policy, rollouts, steps
-        self.begin()
+        self.policy, self.steps = policy, steps
+        in_an_episode = STEPS // steps
+        self.particles = rollouts * in_an_episode
+        self.clock = steps * (torch.arange(self.particles) % in_an_episode)
+        self.angle, self.speed = self.begin()
 
-    def begin(self) -> None:
-        """Begin new episodes: any angle, speeds up to one."""
-        self.angle = math.pi * (2 * torch.rand(self.rollouts) - 1)
-        self.speed = 2 * torch.rand(self.rollouts) - 1
+    def begin(self) -> tuple[Tensor, Tensor]:
+        """Begin episodes as Gymnasium does: any angle, speeds up to one."""
+        angle, speed = 2 * torch.rand(2, self.particles) - 1
+        return math.pi * angle, speed
 
     def __call__(self) -> None:
-        """Run some steps. Each particle is one roll-out."""
+        """Run one piece."""
         angle, speed = self.angle, self.speed
         for t in range(self.steps):
             torque = pyro.sample(f"torque_{t}", self.policy(angle, speed))
             angle, speed, cost = step(angle, speed, torque)
             pg.cost(f"cost_{t}", cost)
+        self.clock = self.clock + self.steps
+        ended, new = self.clock >= STEPS, self.begin()
         # The next run has no path back into this one.
-        self.angle, self.speed = angle.detach(), speed.detach()
+        self.angle = torch.where(ended, new[0], angle.detach())
+        self.speed = torch.where(ended, new[1], speed.detach())
+        self.clock = self.clock % STEPS
 
 
 @dataclass
@@ -132,7 +143,7 @@ class Training:
 
     policy: Policy
     returns: list[float] = field(default_factory=list)
-    """Mean return of the update's roll-outs, whose torques are noisy."""
+    """Minus 200 times the mean cost of a step, with noise on the torques."""
     norms: list[float] = field(default_factory=list)
     """Norm of the gradient of the cost per step, before it is clipped."""
 
@@ -144,25 +155,21 @@ def train(
     pyro.set_rng_seed(settings.seed)
     policy = Policy()
     optimizer = torch.optim.Adam(policy.parameters(), lr=settings.rate)
+    program, training = Pieces(policy, settings.rollouts, steps), Training(policy)
     objective = pg.ExpectedCost(
         estimators=estimator,
-        num_particles=settings.rollouts,
+        num_particles=program.particles,
         max_plate_nesting=0,
         # Which torque has an effect on which cost is the same at every run.
         static=True,
     )
-    program, training = Rollouts(policy, settings.rollouts, steps), Training(policy)
     for _ in range(settings.updates):
         optimizer.zero_grad()
-        program.begin()
-        total = 0.0
-        for _ in range(STEPS // steps):
-            loss = objective(program)
-            (loss / STEPS).backward()
-            total += loss.item()
+        cost_per_step = objective(program) / steps
+        cost_per_step.backward()
         norm = nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
-        training.returns.append(-total)
+        training.returns.append(-STEPS * cost_per_step.item())
         training.norms.append(norm.item())
         bar.advance(task)
     return training
@@ -175,8 +182,9 @@ def evaluate(policy: Policy, episodes: int, seed: int) -> float:
     total = torch.zeros(episodes, dtype=torch.float64)
     # All episodes end together, at the time limit.
     for _ in range(STEPS):
+        cos, sin, speed = torch.as_tensor(observation).unbind(-1)
         with torch.no_grad():
-            torque = policy.mean(torch.as_tensor(observation))
+            torque = policy.mean(torch.atan2(sin, cos), speed)
         observation, reward, *_ = env.step(torque.unsqueeze(-1).numpy())
         total += torch.as_tensor(reward)
     env.close()
@@ -202,7 +210,7 @@ def draw_picture(trainings: dict[Case, Training], path: str) -> None:
         }
         left.plot(training.returns, **style)
         right.semilogy(training.norms, **style)
-    left.set_ylabel("mean return of an update's roll-outs")
+    left.set_ylabel("return of 200 steps, while training")
     right.set_ylabel("norm of the gradient before clipping")
     for ax in (left, right):
         ax.set_xlabel("update")
