@@ -240,7 +240,7 @@ def main() -> None:
     """Train in every way, evaluate in Gymnasium, and say which got furthest."""
     settings = parse()
     if settings.tiny:
-        settings = replace(settings, updates=12, rollouts=32, episodes=20)
+        settings = replace(settings, updates=4, rollouts=16, episodes=20)
     torch.set_num_threads(1)
     cases = [(name, steps) for steps in (settings.piece, STEPS) for name in ESTIMATORS]
     trainings: dict[Case, Training] = {}
