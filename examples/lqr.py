@@ -26,7 +26,7 @@ from torch import Tensor
 
 import pgplugins as pg
 
-ESTIMATORS = ("score_function", "lax", "reparameterized", "hybrid")
+ESTIMATORS = ("score_function", "reparameterized", "hybrid")
 
 # x' = A x + B u + noise, with x = (position, velocity).
 # The cost of a step is x'Qx + u'Ru, that of the end x'Fx.
@@ -165,7 +165,9 @@ def draw_picture(curves: dict[str, list[list[float]]], best: float, path: str) -
         for costs in above:
             ax.semilogy(costs, color=f"C{i}", alpha=0.25, linewidth=1)
         middle = [median(at_once) for at_once in zip(*above, strict=True)]
-        ax.semilogy(middle, color=f"C{i}", label=f"{name}, median of {len(runs)}")
+        # Dashed, so that curves on top of one another are both seen.
+        style = {"color": f"C{i}", "linestyle": "--" if name == "hybrid" else "-"}
+        ax.semilogy(middle, **style, label=f"{name}, median of {len(runs)}")
     ax.set_xlabel("update")
     ax.set_ylabel("expected cost above the Riccati optimum, relative")
     ax.legend()

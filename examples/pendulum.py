@@ -88,6 +88,9 @@ class Policy(nn.Module):
             nn.Tanh(),
             nn.Linear(hidden, 1),
         )
+        # No torque is better than another yet: a mean near 2 or -2 has little gradient.
+        nn.init.zeros_(self.network[-1].weight)
+        nn.init.zeros_(self.network[-1].bias)
         self.log_scale = nn.Parameter(torch.tensor(0.0))
 
     def mean(self, angle: Tensor, speed: Tensor) -> Tensor:

@@ -100,9 +100,8 @@ def test_lqr_comes_near_the_riccati_optimum(tmp_path):
         assert best <= cost < 1.05 * best
         assert above == pytest.approx(100 * (cost / best - 1), abs=0.1)
         assert updates < 60
-    for label in ("score_function", "lax"):
-        cost = row(printed, label)[0]
-        assert best <= cost < 0.7 * nothing + 0.3 * best
+    cost = row(printed, "score_function")[0]
+    assert best <= cost < 0.7 * nothing + 0.3 * best
 
 
 def test_cartpole_is_on_the_way(tmp_path):
@@ -113,7 +112,7 @@ def test_cartpole_is_on_the_way(tmp_path):
     curve = [float(x) for x in re.findall(r"mean return +([\d.]+)", printed)]
     assert curve[0] < 35
     recent = row(printed, "gave up below 475:")[0]
-    # Seeds 0 to 4 get to SEEDS.
+    # Seeds 0 to 4 get to 124 and more.
     assert 3 * curve[0] < recent < 475
 
 
