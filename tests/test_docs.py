@@ -88,6 +88,14 @@ def test_readme_shows_the_table_of_estimators():
     )
 
 
+def test_every_example_is_on_its_page():
+    page = (DOCS / "examples.md").read_text()
+    listed = re.findall(r"^\| `(\w+\.py)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(
+        path.name for path in (ROOT / "examples").glob("*.py")
+    )
+
+
 @pytest.mark.parametrize("name", sorted(pg.__all__))
 def test_a_public_name_is_in_the_reference(name):
     pages = "\n".join(page.read_text() for page in DOCS.glob("*.md"))
