@@ -186,7 +186,7 @@ class _Ledger:
             if value is None:
                 continue
             upstream |= sources
-            if held:
+            if held and value.requires_grad:
                 value = value.detach()
             if plates is not site.plates:
                 value = _sum_out(value, plates - site.plates)

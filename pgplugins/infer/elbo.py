@@ -166,7 +166,7 @@ class ELBO(ProgramObjective, PyroELBO):
             pool = pool_of(session)
             for part in self._parts(model, guide, args, kwargs, pool, corrected=False):
                 loss += part.item()
-            loss = _over_ranks(loss, pool)
+            loss = _total(loss, session)
         _warn_if_nan(loss)
         return loss
 
@@ -234,7 +234,7 @@ class ELBO(ProgramObjective, PyroELBO):
                 loss += part.item()
                 if part.requires_grad:
                     part.backward(retain_graph=self.retain_graph)
-            loss = _over_ranks(loss, pool)
+            loss = _total(loss, session)
         _warn_if_nan(loss)
         return loss
 
@@ -397,10 +397,12 @@ def _sum(parts: Iterator[Tensor]) -> Tensor:
     return total
 
 
-def _over_ranks(loss: float, pool: Pool) -> float:
+def _total(loss: float, session: Session | None) -> float:
     """Add up the ranks' shares of a loss."""
+    if session is None:
+        return loss
     share = torch.tensor(loss, dtype=torch.float64)
-    return pool.total(share, 1, "the loss")[0].item()
+    return session.pool.total(share, 1, "the loss")[0].item()
 
 
 def _warn_if_nan(loss: Any) -> None:

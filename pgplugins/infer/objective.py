@@ -122,10 +122,9 @@ class ProgramObjective:
         """Return the handler for one run."""
         return Draws(self._rules, self._bound, policy, nesting, particle_dim, pool)
 
-    @contextmanager
     def _together(
         self, prime: Callable[[], None], *programs: Callable[..., Any]
-    ) -> Iterator[Session | None]:
+    ) -> AbstractContextManager[Session | None]:
         """Make one estimate with all ranks; ``None`` stands for a single process.
 
         Args:
@@ -137,6 +136,14 @@ class ProgramObjective:
             InputError: There are more ranks than particles.
             DistributedError: The ranks do not go together.
         """
+        if self.distributed is False:
+            return nullcontext()
+        return self._over_ranks(prime, *programs)
+
+    @contextmanager
+    def _over_ranks(
+        self, prime: Callable[[], None], *programs: Callable[..., Any]
+    ) -> Iterator[Session | None]:
         with one_estimate(self.distributed, f"pg.{type(self).__name__}") as session:
             if session is None:
                 yield None

@@ -255,7 +255,12 @@ def _own_cost(
     own_score = site.estimator.traits.own_score
     drop = own_score == "path" or (additive and own_score == "drop")
     if not site.draw.value.requires_grad and msg["fn"] is site.draw.dist:
-        shared = in_program(site, site.draw.log_prob, 0)
+        draw = site.draw
+        shared = (
+            draw.row_log_prob
+            if site.row_dim is None
+            else in_program(site, draw.log_prob, 0)
+        )
         if not drop:
             return shared
         return shared.detach() if first_order else without_direct_gradient(shared)

@@ -15,10 +15,12 @@ _FEW = 4
 
 def total_cost(costs: Iterable[CostTerm]) -> Tensor:
     """Sum cost terms over their plates and over one another; a scalar."""
-    by_shape: dict[torch.Size, list[Tensor]] = {}
+    # Apart from those without a gradient, which the way back would pass as well.
+    alike: dict[tuple[torch.Size, bool], list[Tensor]] = {}
     for cost in costs:
-        by_shape.setdefault(cost.value.shape, []).append(cost.value)
-    return _add([_add(values).sum() for values in by_shape.values()])
+        value = cost.value
+        alike.setdefault((value.shape, value.requires_grad), []).append(value)
+    return _add([_add(values).sum() for values in alike.values()])
 
 
 def _add(values: list[Tensor]) -> Tensor:
