@@ -22,6 +22,7 @@ from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws
 from pgplugins.infer.noted import notes
+from pgplugins.infer.particles import Turn, check_chunk_size, turns
 from pgplugins.infer.ranks import Checks, CommonSubsamples, Primed, SharedGradients
 from pgplugins.infer.run import Run
 from pgplugins.infer.static import EveryRun, Execute, FirstRun, program_key
@@ -33,6 +34,7 @@ class ProgramObjective:
     num_particles: int
     vectorize_particles: bool
     max_plate_nesting: float
+    chunk_size: int | None
 
     def _set_up(
         self,
@@ -41,6 +43,7 @@ class ProgramObjective:
         *,
         static: bool,
         distributed: Distributed,
+        chunk_size: int | None,
     ) -> None:
         """Check what all objectives are told, the three attributes above included.
 
@@ -52,6 +55,9 @@ class ProgramObjective:
         check_distributed(distributed)
         plate_nesting(self.max_plate_nesting)
         flag(self.vectorize_particles, "vectorize_particles")
+        check_chunk_size(
+            chunk_size, self.num_particles, vectorized=self.vectorize_particles
+        )
         check_dependencies(dependencies)
         flag(static, "static")
         self._structure: EveryRun | FirstRun = (FirstRun if static else EveryRun)(
@@ -60,6 +66,7 @@ class ProgramObjective:
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
         self.distributed = distributed
+        self.chunk_size = chunk_size
         self._checks = Checks()
         self._primed = Primed()
 
@@ -111,6 +118,15 @@ class ProgramObjective:
     @property
     def _side_by_side(self) -> bool:
         return self.vectorize_particles and self.num_particles > 1
+
+    def _turns(self, pool: Pool) -> list[Turn]:
+        """Return the runs that the particles take."""
+        return turns(
+            self.num_particles,
+            pool,
+            vectorized=self.vectorize_particles,
+            chunk_size=self.chunk_size,
+        )
 
     def _draws(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -21,6 +21,14 @@ def total_cost(costs: Iterable[CostTerm]) -> Tensor:
         value = cost.value
         alike.setdefault((value.shape, value.requires_grad), []).append(value)
     return _add([_add(values).sum() for values in alike.values()])
+
+
+def add_up(losses: Iterator[Tensor]) -> Tensor:
+    """Sum losses that are made one by one, in one graph."""
+    total = next(losses)
+    for loss in losses:
+        total = total + loss
+    return total
 
 
 def _add(values: list[Tensor]) -> Tensor:
