@@ -64,24 +64,34 @@ class PairObjective(ProgramObjective, PyroELBO):
         first_order: bool,
     ) -> Iterator[Run]:
         """Run model and guide as often as it takes for all particles."""
-        pyro_elbo: Any = super()
-
-        def guess_nesting() -> None:
-            pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
 
         def run(turn: Turn) -> Run:
             with same_subsamples:
                 try:
                     return self._run(model, guide, args, kwargs, turn, first_order)
                 except NestingUnknown:
-                    guess_nesting()
+                    self._guess_nesting(model, guide, args, kwargs)
                     return self._run(model, guide, args, kwargs, turn, first_order)
 
-        if self.vectorize_particles and math.isinf(self.max_plate_nesting):
-            guess_nesting()
+        self._settle_nesting(model, guide, args, kwargs)
         same_subsamples = nullcontext() if self.chunk_size is None else SameSubsamples()
         for turn in self._turns(pool):
             yield run(turn)
+
+    def _settle_nesting(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Find out where the particles' plate has to lie, if there is one."""
+        if self.vectorize_particles and math.isinf(self.max_plate_nesting):
+            self._guess_nesting(model, guide, args, kwargs)
+
+    def _guess_nesting(self, *programs_and_arguments: Any) -> None:
+        inherited: Any = super()  # Pyro does not say its types
+        inherited._guess_max_plate_nesting(*programs_and_arguments)
 
     def _run(
         self,

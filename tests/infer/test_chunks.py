@@ -10,7 +10,7 @@ from pgplugins.core.pooling import LOCAL
 from pgplugins.core.taken import take_gradients
 from pgplugins.diagnostics.memory import peak_memory
 from pgplugins.infer.particles import turns
-from tests.statistics import assert_mean, gradients, parameter, per_sample
+from tests.statistics import assert_mean, gradients, parameter
 
 CHUNKS = {"num_particles": 17, "chunk_size": 8, "vectorize_particles": True}
 
@@ -259,8 +259,8 @@ def test_memory_is_linear_in_particles(kind):
 @KINDS
 def test_memory_of_chunks_is_that_of_one(kind):
     one = peak_of(kind, 8)
-    two, many = (peak_of(kind, n, chunk_size=8) for n in (16, 64))
-    assert two == many
+    few, many = (peak_of(kind, n, chunk_size=8) for n in (24, 64))
+    assert few == many
     # Beside the chunk there are the gradients so far.
     assert many <= one + 4 * WIDTH * loc_bytes()
 
