@@ -206,10 +206,8 @@ class ExpectedCost(ProgramObjective):
         """Return a part's share of the mean cost."""
         run, paths, particle_dim = part
         once = self.chunk_size is not None
-        total = (
-            total_cost(fold(run.sites, run.costs, first_order=once))
-            / self.num_particles
-        )
+        costs = fold(run.sites, run.costs, first_order=once)
+        total = total_cost(costs) / self.num_particles
         # A site that is held needs no gradient of the cost, and may be what varies.
         relying = all(s.name in paths and s.row_dim is None for s in run.sites)
         if paths and relying and particle_dim is not None:
