@@ -385,8 +385,8 @@ def _refuse_learning(sites: Sequence[Site]) -> None:
             raise EstimatorError(
                 f"Estimator {site.estimator.name!r} at site {site.name!r} learns from "
                 "its draws. On a bound that joins its particles it may do so only when "
-                "all have been told what they count for; with chunk_size a chunk is gone "
-                'by then. Write "score_function" with its default baseline, '
+                "all have been told what they count for, when chunks (chunk_size) are "
+                'gone. Write "score_function" with its default baseline, '
                 '"reparameterized" or "doubly_reparameterized", or leave chunk_size '
                 "out."
             )

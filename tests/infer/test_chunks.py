@@ -199,7 +199,7 @@ X = torch.tensor(1.2, dtype=torch.float64)
 
 
 def one_site(kind):
-    """A site whose draws the model records, the model's log-density, and the guide's."""
+    """A site whose draws the model records, and the densities of model and guide."""
     w = parameter(0.4, -0.3)
     seen = []
     prior, law = {
@@ -307,7 +307,7 @@ def test_bounds_of_elements_are_joined_in_chunks():
         with pyro.plate("data", 2):
             pyro.sample("z", dist.Normal(w, 1.0))
 
-    bound = pg.IWELBO(plate="data", max_plate_nesting=2, **CHUNKS)
+    bound = pg.IWELBO(plate="data", max_plate_nesting=1, **CHUNKS)
     found = bound.loss_and_grads(model, guide)
     path = w + (torch.cat(seen[-3:]) - w).detach()
     costs = dist.Normal(w, 1.0).log_prob(path) - prior.log_prob(path)
@@ -407,6 +407,6 @@ def test_memory_is_linear_in_particles(kind):
 def test_memory_of_chunks_is_that_of_one(kind):
     one = peak_of(kind, 8)
     few, many = (peak_of(kind, n, chunk_size=8) for n in (24, 64))
-    assert few == many
+    assert many == pytest.approx(few, rel=0.001)  # numbers per particle
     # Beside the graph of a chunk there are the gradients so far, and the costs.
     assert many < 1.5 * one
