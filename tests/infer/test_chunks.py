@@ -339,6 +339,36 @@ def test_estimators_that_learn_are_refused_where_particles_are_joined():
         bound.loss_and_grads(model, guide)
 
 
+class Twins:
+    """Two ranks that do the same."""
+
+    rank, size = 0, 2
+
+    def all_reduce(self, tensor):
+        return 2 * tensor
+
+    def all_gather(self, tensor):
+        return [tensor, tensor.clone()]
+
+
+@pytest.mark.parametrize("make", [pg.ELBO, pg.IWELBO])
+def test_every_rank_runs_its_share_in_chunks(make):
+    """22 particles on two ranks: 11 each, in chunks of 6 and 5."""
+    model, guide, w, seen, density, law = one_site("normal")
+    options = CHUNKS | {"num_particles": 22}
+    objective = make(max_plate_nesting=1, distributed=Twins(), **options)
+    found = objective.loss_and_grads(model, guide)
+    assert [len(z) for z in seen[-2:]] == [6, 5]
+    q, z = law(), torch.cat(seen[-2:])
+    path = q.loc + q.scale * ((z - q.loc) / q.scale).detach()
+    costs = q.log_prob(path) - density(path)
+    wanted = costs.mean() if make is pg.ELBO else renyi(costs, 0.0)
+    (gradient,) = torch.autograd.grad(wanted, w)
+    assert found == pytest.approx(wanted.item())
+    # The leaf is no parameter of Pyro's, so nobody has added up the ranks' gradients.
+    torch.testing.assert_close(2 * w.grad, gradient)
+
+
 # Memory
 
 WIDTH = 2000
