@@ -167,7 +167,6 @@ class ELBO(PairObjective):
             pool = pool_of(session)
             for part in self._parts(model, guide, args, kwargs, pool, corrected=False):
                 loss += part.item()
-                del part
             loss = _total(loss, session)
         _warn_if_nan(loss)
         return loss
@@ -239,7 +238,6 @@ class ELBO(PairObjective):
                 loss += part.item()
                 if part.requires_grad:
                     part.backward(retain_graph=self.retain_graph)
-                del part  # with its graph, before the next one is made
             loss = _total(loss, session)
         _warn_if_nan(loss)
         return loss
