@@ -76,7 +76,7 @@ class RenyiELBO(ELBO):
       that learn, which must not do so before all particles have been told.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> def model():
         ...     z = pyro.sample("z", dist.Bernoulli(0.3))
         ...     pyro.sample("x", dist.Normal(2 * z, 1.0), obs=torch.tensor(1.2))
