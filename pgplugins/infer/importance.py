@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import torch
-from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
-from pgplugins.core.algebra import zero_valued
-from pgplugins.core.credit import Credit
-from pgplugins.core.finite import require_finite, require_zero
-from pgplugins.core.fold import CostTerm, Site
-from pgplugins.core.learning import is_tracing, teach
+from pgplugins.core.learning import is_tracing
 from pgplugins.core.numbers import within
 from pgplugins.core.pooling import Pool
-from pgplugins.core.rerun import Generators
 from pgplugins.distributed.collectives import Distributed
-from pgplugins.errors import CompileError, EstimatorError, InputError, ProgramError
+from pgplugins.errors import CompileError, InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.elbo import ELBO
-from pgplugins.infer.joining import Particles, refuse_weight_zero, require_joinable
+from pgplugins.infer.joined import Joining
 from pgplugins.infer.program import visit_pair
-from pgplugins.infer.run import Run
 from pgplugins.infer.static import program_key
-from pgplugins.objectives.renyi import renyi_bound
-
-_ROUNDING = 1e-4  # kernels that add in another order the second time
 
 
 class RenyiELBO(ELBO):
@@ -87,7 +76,7 @@ class RenyiELBO(ELBO):
       that learn, which must not do so before all particles have been told.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> def model():
         ...     z = pyro.sample("z", dist.Bernoulli(0.3))
         ...     pyro.sample("x", dist.Normal(2 * z, 1.0), obs=torch.tensor(1.2))
@@ -162,9 +151,9 @@ class RenyiELBO(ELBO):
         )
         sizes = [turn.side_by_side for turn in self._turns(pool)]
         if self.chunk_size is None or len(sizes) == 1:
-            yield self._at_once(
-                list(runs()), pool, first_order=first_order, corrected=corrected
-            )
+            found = list(runs())  # which may find out where the particles lie
+            joining = self._joined(pool, first_order=first_order, corrected=corrected)
+            yield joining.at_once(found)
             return
         if is_tracing():
             raise CompileError(
@@ -176,115 +165,21 @@ class RenyiELBO(ELBO):
         prime = partial(visit_pair, model, guide, args, kwargs)
         self._primed.once(program_key(model, guide), prime)
         self._settle_nesting(model, guide, args, kwargs)
-        yield from self._in_chunks(
-            runs, sizes, pool, first_order=first_order, corrected=corrected
+        joining = self._joined(pool, first_order=first_order, corrected=corrected)
+        yield from joining.in_chunks(runs, sizes)
+
+    def _joined(self, pool: Pool, *, first_order: bool, corrected: bool) -> Joining:
+        dim = -int(self.max_plate_nesting) if self._side_by_side else None
+        return Joining(
+            self.alpha,
+            self.plate,
+            dim,
+            pool.share(self.num_particles),
+            pool,
+            self._register_networks,
+            first_order=first_order,
+            corrected=corrected,
         )
-
-    def _particles(self, side_by_side: int | None) -> Particles:
-        if side_by_side is None:
-            return Particles(None, 1, self.plate)
-        return Particles(-int(self.max_plate_nesting), side_by_side, self.plate)
-
-    def _at_once(
-        self, runs: Sequence[Run], pool: Pool, *, first_order: bool, corrected: bool
-    ) -> Tensor:
-        """Return the loss of all particles, whose runs are all held."""
-        for run in runs:
-            require_joinable(run.sites)
-        share = pool.share(self.num_particles)
-        particles = self._particles(share if self._side_by_side else None)
-        for run in runs:
-            particles.require_plate([*run.sites, *run.costs])
-        # Runs that do not count come last, and are not joined.
-        costs = torch.cat([particles.per_particle(run.costs) for run in runs])
-        _require_weights(costs, [cost for run in runs for cost in run.costs])
-        before, after = pool.around(costs[:share], "the particles' costs")
-        bound = renyi_bound(torch.cat([before, costs[:share], after]), self.alpha)
-        first = len(before)
-        loss = pool.portion((particles.scale * bound.loss).sum())
-        if not corrected:
-            return loss
-        credits = [
-            particles.credit(bound, slice(first, first + share))
-            if self._side_by_side
-            else particles.credit(bound, first + min(index, share - 1))
-            for index in range(len(runs))
-        ]
-        for run, credit in zip(runs, credits, strict=True):
-            for term in _terms(run.sites, particles, credit, first_order=first_order):
-                loss = loss + (term.sum() if run.counts else 0 * term.sum())
-        # The signal has seen all particles: none may learn before all are told.
-        for run, credit in zip(runs, credits, strict=True):
-            for site in reversed(run.sites):
-                teach(site.estimator, site.draw, _signal(site, credit))
-        self._register_networks()
-        return loss
-
-    def _in_chunks(
-        self,
-        runs: Callable[[], Iterator[Run]],
-        sizes: Sequence[int | None],
-        pool: Pool,
-        *,
-        first_order: bool,
-        corrected: bool,
-    ) -> Iterator[Tensor]:
-        """Yield the chunks' shares of the loss, with one chunk's graph at a time.
-
-        Args:
-            runs: Runs all chunks.
-            sizes: How many particles each of them has.
-            pool: The ranks.
-            first_order: As for :meth:`_parts`.
-            corrected: As for :meth:`_parts`.
-        """
-        starts: list[Generators] = []
-        found: list[Tensor] = []
-        with torch.no_grad():
-            upcoming = runs()
-            for size in sizes:
-                starts.append(Generators.now())
-                run = next(upcoming)
-                particles = self._particles(size)
-                particles.require_plate([*run.sites, *run.costs])
-                found.append(particles.per_particle(run.costs))
-                _require_weights(found[-1], run.costs)
-                del run
-        own = torch.cat(found)
-        before, after = pool.around(own, "the particles' costs")
-        everyones = torch.cat([before, own, after])
-        if not corrected:
-            bound = renyi_bound(everyones, self.alpha)
-            yield pool.portion((particles.scale * bound.loss).sum())
-            return
-        # Corrections draw what nobody has drawn yet.
-        unused = Generators.now()
-        end = len(before)
-        upcoming = runs()
-        for size, start, known in zip(sizes, starts, found, strict=True):
-            start.restore()
-            run = next(upcoming)
-            require_joinable(run.sites)
-            _refuse_learning(run.sites)
-            particles = self._particles(size)
-            costs = particles.per_particle(run.costs)
-            _require_same(costs, known)
-            begin, end = end, end + len(known)
-            joined = torch.cat([everyones[:begin], costs, everyones[end:]])
-            bound = renyi_bound(joined, self.alpha)
-            whole = pool.portion((particles.scale * bound.loss).sum())
-            loss = whole.detach() / len(sizes) + zero_valued(whole)
-            unused.restore()
-            credit = particles.credit(bound, slice(begin, end))
-            for term in _terms(run.sites, particles, credit, first_order=first_order):
-                loss = loss + term.sum()
-                del term
-            unused = Generators.now()
-            self._register_networks()
-            # Nothing of a run is kept while the next one runs.
-            del run, costs, joined, bound, whole, credit, particles
-            yield loss
-            del loss
 
 
 class IWELBO(RenyiELBO):
@@ -339,74 +234,3 @@ class IWELBO(RenyiELBO):
             distributed=distributed,
             chunk_size=chunk_size,
         )
-
-
-def _require_weights(costs: Tensor, found: Sequence[CostTerm]) -> None:
-    """Raise unless all particles have a weight (with validation on).
-
-    Raises:
-        NotFiniteError: Naming the site whose cost is not finite.
-    """
-    if not is_validation_enabled() or costs.isfinite().all():
-        return
-    refuse_weight_zero(costs, found)
-    for cost in found:
-        require_finite(cost.value, f"The cost at site {cost.name!r}")
-    require_finite(costs, "The cost of a particle")
-
-
-def _require_same(costs: Tensor, known: Tensor) -> None:
-    """Raise unless a chunk has the weights that it had before.
-
-    Raises:
-        ProgramError: It has others.
-    """
-    if costs.shape == known.shape and torch.allclose(
-        costs.detach(), known, _ROUNDING, _ROUNDING, equal_nan=True
-    ):
-        return
-    raise ProgramError(
-        "With chunk_size model and guide run twice on the same random numbers, and the "
-        "second time they gave other log-densities. Something besides torch's, NumPy's "
-        "and Python's generators changes from run to run (a counter, an iterator of "
-        "batches, an environment, statistics of batches). Leave chunk_size out, or "
-        "pass what changes as an argument."
-    )
-
-
-def _refuse_learning(sites: Sequence[Site]) -> None:
-    """Raise for estimators with a state.
-
-    Raises:
-        EstimatorError: Naming the first.
-    """
-    for site in sites:
-        if any(True for _ in site.estimator.buffers()):
-            raise EstimatorError(
-                f"Estimator {site.estimator.name!r} at site {site.name!r} learns from "
-                "its draws. On a bound that joins its particles it may do so only when "
-                "all have been told what they count for, when chunks (chunk_size) are "
-                'gone. Write "score_function" with its default baseline, '
-                '"reparameterized" or "doubly_reparameterized", or leave chunk_size '
-                "out."
-            )
-
-
-def _terms(
-    sites: Sequence[Site], particles: Particles, credit: Credit, *, first_order: bool
-) -> Iterator[Tensor]:
-    """Correct the gradient at every site; its cost is the loss that all share."""
-    for site in reversed(sites):
-        estimator, draw = site.estimator, site.draw
-        particles.own_plate(site)  # one that is masked out has shown no cost
-        draw.first_order = first_order
-        draw.credit = credit.weighing(particles.own_share(site))
-        term = estimator.gradient_term(draw, _signal(site, credit))
-        if term is not None:
-            if is_validation_enabled():
-                require_zero(term, estimator)
-            yield term
-
-
-def _signal(site: Site, credit: Credit) -> Tensor:
-    return credit.signal.expand((1, *site.draw.dist.batch_shape))
