@@ -22,7 +22,7 @@ def normalized(
     """Shift and scale values to mean 0 and standard deviation 1 over what counts.
 
     For advantages, as PPO's implementations do (Andrychowicz et al. 2021, "What
-    matters in on-policy reinforcement learning", choice C67). The gradient is divided
+    matters in on-policy reinforcement learning"). The gradient is divided
     by the values' standard deviation: it no longer depends on the scale of the rewards,
     so that learning rates mean something else, and so do the weights of terms that are
     added (an entropy bonus, the critic's loss).
