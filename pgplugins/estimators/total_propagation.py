@@ -113,8 +113,9 @@ def mixed(score: Tensor, path: Tensor, particles: int, pool: Pool = LOCAL) -> Te
         tensor([1.8000, 4.2000])
     """
     # Side by side, for an exchange between ranks costs the same for both.
-    both = torch.stack(torch.broadcast_tensors(score, path))
-    of_score, of_path = mean_and_variance(both, particles, pool)[1]
+    both = torch.stack([score, path])
+    dim = particles % score.dim() + 1
+    of_score, of_path = mean_and_variance(both, dim, pool)[1]
     total = of_score + of_path
     # Neither varies: the path of a linear cost is exact.
     weight = torch.where(total > 0, of_path / total, 0.0)
