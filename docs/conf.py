@@ -14,13 +14,16 @@ author = "The pgplugins authors"
 version = release = installed_version("pgplugins")
 
 extensions = [
+    "decision_table",
     "estimator_table",
     "example_output",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "variance_curve",
+    "which_figure",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated"]
 html_theme = "furo"
 html_title = f"pgplugins {release}"
 autodoc_member_order = "bysource"
