@@ -1,8 +1,8 @@
 """What the figures of the documentation draw over the measured points is true.
 
-A closed form is refused if it is off by five standard errors of the measured variance, and
-so many gradients are measured that an error of a tenth is eight of them. Right forms are
-refused by chance in less than one of 10,000 runs; the seeds are fixed.
+A closed form is refused if at one of its points it is off by five standard errors of
+the measured variance. These are at most a fortieth, so one that is a tenth off everywhere
+is seen. Right forms are refused in less than one of 10,000 runs; the seeds are fixed.
 """
 
 import math
@@ -35,7 +35,7 @@ def test_a_closed_form_is_what_is_measured(name):
         exact = family.variances[name](value, SETTINGS.samples)
         assert abs(variance - exact) <= 5 * error + 1e-12, (value, variance, exact)
         # It has power to see a tenth.
-        assert error < 0.012 * exact or exact < 1e-12
+        assert error < 0.025 * exact or exact < 1e-12
         mean, chance = (
             measured.mean[family.leaf].item(),
             math.sqrt(exact / SETTINGS.replicates),
@@ -65,7 +65,7 @@ def test_forms_drawn_beside_are_measured_on_their_family_too():
         error = measured.error[family.leaf]
         exact = family.variances[other](value, SETTINGS.samples)
         assert abs(measured.variance[family.leaf] - exact) <= 5 * error, other
-        assert error < 0.012 * exact
+        assert error < 0.025 * exact
 
 
 @pytest.mark.parametrize("row", overview(), ids=lambda row: row.name)
