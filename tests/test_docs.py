@@ -89,6 +89,16 @@ def test_readme_shows_the_table_of_estimators():
     )
 
 
+def test_every_example_is_on_its_page():
+    page = (DOCS / "examples.md").read_text()
+    names = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+    listed = re.findall(r"^\| `(\w+)\.py` \|", page, re.MULTILINE)
+    assert sorted(listed) == names
+    # Run and shown when the page is built.
+    entries = re.findall(r"^```\{example\} (\w+)\n```$", page, re.MULTILINE)
+    assert sorted(entries) == names
+
+
 @pytest.mark.parametrize("name", sorted(pg.__all__))
 def test_a_public_name_is_in_the_reference(name):
     pages = "\n".join(page.read_text() for page in DOCS.glob("*.md"))

@@ -1,8 +1,9 @@
 """What the figures of the documentation draw over the measured points is true.
 
 A closed form is refused if at one of its points it is off by five standard errors of
-the measured variance. These are at most a fortieth, so one that is a tenth off everywhere
-is seen. Right forms are refused in less than one of 10,000 runs; the seeds are fixed.
+the measured variance. These are at most a fortieth, so one that is a tenth off
+everywhere is seen. Right forms are refused in less than one of 10,000 runs; the seeds
+are fixed.
 """
 
 import math

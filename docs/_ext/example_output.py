@@ -81,11 +81,11 @@ def run(name: str, arguments: list[str], picture: Path | None = None) -> Run:
 
 
 def summary_and_command(name: str) -> tuple[str, str]:
-    """Return what an example's docstring opens with, and its command at full size."""
+    """Return what an example's docstring opens with, and its first command."""
     source = (ROOT / "examples" / f"{name}.py").read_text()
     doc = ast.get_docstring(ast.parse(source)) or ""
-    (command,) = re.findall(rf"^    (python examples/{name}\.py.*)$", doc, re.MULTILINE)
-    return doc.splitlines()[0], command
+    commands = re.findall(rf"^    (python examples/{name}\.py.*)$", doc, re.MULTILINE)
+    return doc.splitlines()[0], commands[0]
 
 
 def show_run(result: Run) -> nodes.Node:

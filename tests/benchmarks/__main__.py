@@ -1,149 +1,121 @@
-"""Print a table of ratios: ``python -m tests.benchmarks``.
-
-Both sides of a ratio run in one process on one core, in alternating blocks; a figure is
-the median over rounds, with the smallest and the largest beside it.
-"""
+"""Print the table of speed: ``python -m tests.benchmarks``."""
 
 from __future__ import annotations
 
-import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest.mock import patch
 
-import pyro
-import torch
+import click
+from rich.console import Console
+from rich.progress import Progress
 
-from tests.benchmarks import chaos, regret, rollouts, vae
-from tests.benchmarks.ratio import alternate, one_core
-from tests.benchmarks.workloads import WORKLOADS, gradient_variances
+from tests.benchmarks import memory
+from tests.benchmarks.measure import Case, Result, measure, measure_memory
+from tests.benchmarks.report import report
+from tests.benchmarks.table import ROWS
 
-
-def print_times(workload: str, seconds: float, rounds: int) -> None:
-    """Print how long a step of each takes, and its ratio to the first."""
-    pyro.clear_param_store()
-    pyro.set_rng_seed(0)
-    steps = WORKLOADS[workload]()
-    base, *_ = steps
-    timed = alternate(steps, seconds=seconds, rounds=rounds)
-    print(f"{workload}: {WORKLOADS[workload].__doc__}")
-    for name in steps:
-        middle, low, high = timed.ratio(name, base)
-        print(
-            f"  {name:26s}{timed.seconds(name) * 1e3:9.3f} ms"
-            f"{middle:8.2f} of {base} ({low:.2f} to {high:.2f})"
-        )
+T = TypeVar("T")
+WIDTH = 132
 
 
-def print_variances(steps: int, repeats: int) -> None:
-    """Print the variance of both gradients, and their ratio."""
-    pyro.clear_param_store()
-    pyro.set_rng_seed(0)
-    print(f"variance: {repeats} gradients each, after {steps} steps of Adam.")
-    found = gradient_variances(steps, repeats)
-    base = found["reparameterized"]
-    for name, variance in found.items():
-        print(f"  {name:18s}{variance:12.4g}{base / variance:8.2f}x lower")
+class Numbers(click.ParamType):
+    """Positive integers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        """Read them."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            found = (0,)
+        if min(found) < 1:
+            self.fail(f"{value!r} is not a list of positive integers, like 1,16", param)
+        return found
 
 
-def print_moments(lessons: int, repeats: int) -> None:
-    """Print the encoder's gradient variance by estimator, at one trained point."""
-    pyro.clear_param_store()
-    pyro.set_rng_seed(0)
-    network = vae.trained()
-    print(
-        f"autoencoder: total variance of the encoder's gradient per image after 200 "
-        f"steps, {lessons} gradients to learn from and {repeats} to measure; distance "
-        "of the mean from REBAR's by hand, as a share of the gradient."
-    )
-    rows = vae.rows(network)
-    if not any(name.startswith("Storchastic") for name in rows):
-        print("  (Storchastic is not installed: its rows are left out)")
-    found = {n: vae.moments(network, r, lessons, repeats) for n, r in rows.items()}
-    base, *_ = found.values()
-    for name, moments in found.items():
-        print(
-            f"  {name:26s}{moments.variance:12.4g}"
-            f"{moments.variance / base.variance:9.3f} of the first"
-            f"{moments.off(found['REBAR by hand, not tuned']):9.1%} off"
-        )
+def apart(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call a function in a process that has done nothing before."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
+        return pool.submit(function, *args, **kwargs).result()
 
 
-def print_rollouts(seconds: float, rounds: int) -> None:
-    """Print the time of one step in rollouts of several lengths."""
-    print(f"rollouts: {rollouts.__doc__}")
-    base, *_ = rollouts.LENGTHS
-    for kind in rollouts.KINDS:
-        steps = {str(n): s for n, s in rollouts.steps_of(kind).items()}
-        timed = alternate(steps, seconds=seconds, rounds=rounds)
-        for length in rollouts.LENGTHS:
-            middle, low, high = (
-                ratio * base / length for ratio in timed.ratio(str(length), str(base))
-            )
-            print(
-                f"  {kind:24s}{length:5d} steps"
-                f"{timed.seconds(str(length)) / length * 1e6:9.0f} us a step"
-                f"{middle:8.2f} of {base} steps' ({low:.2f} to {high:.2f})"
-            )
+def with_memory(results: list[Result]) -> Iterator[Result]:
+    """Add to each line what its side holds."""
+    for result in results:
+        if result.step is None:
+            yield result
+        else:
+            # The allocator takes its settings from where a process starts; they
+            # slow it down, so what is timed goes without.
+            with patch.dict(os.environ, memory.ALLOCATOR):
+                held = apart(measure_memory, result.case, result.side)
+            yield replace(result, memory=held)
 
 
-def print_chaos(repeats: int) -> None:
-    """Print means and variances of a chaotic rollout's gradient."""
-    particles = 200
-    print(f"chaos: {repeats} gradients of {particles} particles. {chaos.__doc__}")
-    for steps in (8, 15, 25):
-        gain = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True)
-        print(f"  {steps} steps: exactly {chaos.exact(gain, steps):.4g}")
-        for name in chaos.NAMES:
-            found = chaos.estimates(name, steps, particles, repeats)
-            error = found.std() / repeats**0.5
-            print(
-                f"    {name:18s} mean {found.mean():10.4g} +- {error:.2g}"
-                f"   variance {found.var():.3g}"
-            )
+@click.command(context_settings={"max_content_width": 88})
+@click.option("--only", multiple=True, type=click.Choice([*ROWS]), help="This row.")
+@click.option("--particles", type=Numbers(), default=(1, 16), help="1,16 by default.")
+@click.option("--cores", type=Numbers(), default=(1,), help="1 by default; 1,2.")
+@click.option("--seconds", default=0.1, show_default=True, help="Of one block.")
+@click.option("--rounds", default=7, show_default=True, help="Blocks of each side.")
+@click.option("--whole-runs", is_flag=True, help="Many steps in one call as well.")
+@click.option("--memory", "with_peak", is_flag=True, help="Peak memory as well.")
+@click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path))
+def main(
+    only: tuple[str, ...],
+    particles: tuple[int, ...],
+    cores: tuple[int, ...],
+    seconds: float,
+    rounds: int,
+    whole_runs: bool,
+    with_peak: bool,
+    path: Path | None,
+) -> None:
+    """Time a step of inference, ours and everybody's, in alternating blocks.
 
-
-def print_regret(lessons: int, repeats: int) -> None:
-    """Print what `auto` has chosen, and how it does against the best fixed one."""
-    print(
-        f"auto: against the best fixed unbiased estimator, after {lessons} calls, over "
-        f"{repeats}: variance x cost by the cost model, variance x seconds, and second "
-        "moment x cost, which it minimises. 1 is no regret; intervals of 95%."
-    )
-    for name, problem in regret.PROBLEMS.items():
-        print(f"  {regret.line(name, regret.measured(problem(), lessons, repeats))}")
-    print("auto: what a call costs before its first row, in rows (the model says 10).")
-    for name, fixed in regret.fixed_parts().items():
-        print(f"  {name:40s}{fixed:8.0f}")
-
-
-def main() -> None:
-    """Time every workload, then measure the variances."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.25, help="of one block")
-    parser.add_argument("--rounds", type=int, default=9, help="blocks of each side")
-    parser.add_argument("--steps", type=int, default=400, help="before the variance")
-    parser.add_argument("--repeats", type=int, default=600, help="for the variance")
-    parser.add_argument("--lessons", type=int, default=1000, help="before the moments")
-    parser.add_argument(
-        "--only",
-        choices=[*WORKLOADS, "rollouts", "chaos", "auto"],
-        help="this workload alone",
-    )
-    chosen = parser.parse_args()
-    one_core()
-    # As in a finished program: both sides check less.
-    pyro.enable_validation(False)
-    for workload in WORKLOADS:
-        if chosen.only in (None, workload):
-            print_times(workload, chosen.seconds, chosen.rounds)
-    if chosen.only in (None, "rollouts"):
-        print_rollouts(chosen.seconds, chosen.rounds)
-    if chosen.only in (None, "chaos"):
-        print_chaos(chosen.repeats)
-    if chosen.only in (None, "hybrid"):
-        print_variances(chosen.steps, chosen.repeats)
-    if chosen.only in (None, "autoencoder"):
-        print_moments(chosen.lessons, chosen.repeats)
-    if chosen.only in (None, "auto"):
-        print_regret(chosen.lessons, chosen.repeats)
+    A ratio above 1 is in our favour: the side takes that many times the time of a
+    compiled step (or an eager one) of this library.
+    """
+    if with_peak and not memory.HERE:
+        raise click.UsageError("--memory reads /proc/self/clear_refs, as Linux has it.")
+    console = Console()
+    # In a file nobody drags the window wider.
+    console.width = max(console.width, 0 if console.is_terminal else WIDTH)
+    cases = [
+        Case(row, number, count)
+        for row in only or ROWS
+        for count in cores
+        for number in (particles if ROWS[row].samples else (1,))
+    ]
+    results: list[Result] = []
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(cases))
+        for case in cases:
+            shown = f"{case.row}, {case.particles} particles, {case.cores} cores"
+            progress.update(task, description=shown)
+            try:
+                found = apart(
+                    measure, case, seconds=seconds, rounds=rounds, whole_runs=whole_runs
+                )
+            except BrokenProcessPool:
+                found = [Result(case, "all", error="the process died: no memory left?")]
+            results += with_memory(found) if with_peak else found
+            progress.advance(task)
+    console.print(report(results))
+    if path is not None:
+        path.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
 
 
 if __name__ == "__main__":

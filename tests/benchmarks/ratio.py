@@ -15,61 +15,87 @@ from statistics import median
 
 import torch
 
-Step = Callable[[], object]
+
+@dataclass(frozen=True)
+class Block:
+    """Something that takes time.
+
+    Args:
+        call: Takes some steps.
+        steps: How many.
+    """
+
+    call: Callable[[], object]
+    steps: int = 1
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds per call by name, one entry per round."""
+    """Seconds per step by name, one entry per round.
 
-    rounds: dict[str, list[float]]
+    Args:
+        wall: Seconds that have passed.
+        cpu: Seconds of this process on all cores, which others do not lengthen so much.
+    """
+
+    wall: dict[str, list[float]]
+    cpu: dict[str, list[float]]
 
     def seconds(self, name: str) -> float:
-        """Median seconds of one call."""
-        return median(self.rounds[name])
+        """Median seconds of one step."""
+        return median(self.wall[name])
+
+    def cpu_seconds(self, name: str) -> float:
+        """Median seconds of one step on all cores."""
+        return median(self.cpu[name])
 
     def ratio(self, name: str, base: str) -> tuple[float, float, float]:
         """Median, smallest and largest ratio of two times within a round."""
-        pairs = zip(self.rounds[name], self.rounds[base], strict=True)
+        pairs = zip(self.wall[name], self.wall[base], strict=True)
         ratios = [mine / its for mine, its in pairs]
         return median(ratios), min(ratios), max(ratios)
 
 
 def alternate(
-    steps: Mapping[str, Step], *, seconds: float, rounds: int, warmup: int = 5
+    blocks: Mapping[str, Block], *, seconds: float, rounds: int, warmup: int = 5
 ) -> Timed:
-    """Time every step in blocks that alternate.
+    """Time everything in blocks that alternate.
 
     Args:
-        steps: Functions of no arguments.
-        seconds: Length of one block.
-        rounds: Blocks of each step; the order turns round from one to the next.
-        warmup: Calls of each step before any counts, at least 1.
+        blocks: What to time.
+        seconds: For how long a block is called again, once at least.
+        rounds: How often each has its turn; the order turns round from one to the next.
+        warmup: Calls of each before any counts, at least 1.
     """
-    calls = {name: _calls_in(step, seconds, warmup) for name, step in steps.items()}
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    order = list(steps.items())
+    calls = {name: _calls_in(block, seconds, warmup) for name, block in blocks.items()}
+    found = Timed({name: [] for name in blocks}, {name: [] for name in blocks})
+    order = list(blocks.items())
     for _ in range(rounds):
-        for name, step in order:
-            start = time.perf_counter()
+        for name, block in order:
+            took = block.steps * calls[name]
+            start, cpu = time.perf_counter(), time.process_time()
             for _ in range(calls[name]):
-                step()
-            found[name].append((time.perf_counter() - start) / calls[name])
+                block.call()
+            found.wall[name].append((time.perf_counter() - start) / took)
+            found.cpu[name].append((time.process_time() - cpu) / took)
         order.reverse()
-    return Timed(found)
+    return found
 
 
-def _calls_in(step: Step, seconds: float, warmup: int) -> int:
-    elapsed = 0.0
+def _calls_in(block: Block, seconds: float, warmup: int) -> int:
+    shortest = float("inf")
     for _ in range(warmup):
         start = time.perf_counter()
-        step()
-        elapsed = time.perf_counter() - start
-    return max(3, round(seconds / max(elapsed, 1e-6)))
+        block.call()
+        shortest = min(shortest, time.perf_counter() - start)
+    return max(1, round(seconds / max(shortest, 1e-6)))
 
 
-def one_core() -> None:
-    """Give every side the same single core."""
-    torch.set_num_threads(1)
+def confine(cores: int) -> None:
+    """Give every side of this process the same cores, before JAX is imported."""
+    torch.set_num_threads(cores)
+    if cores == 1:
+        one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        os.environ["XLA_FLAGS"] = one
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])

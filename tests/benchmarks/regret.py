@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import pyro
@@ -30,7 +29,7 @@ from pgplugins.diagnostics.recognition import as_objective
 from pgplugins.diagnostics.result import Row
 from pgplugins.infer.choice import EstimatorRules
 from pgplugins.selection.race import cost_of
-from tests.benchmarks.ratio import alternate
+from tests.benchmarks.ratio import Block, alternate
 
 
 @dataclass(frozen=True)
@@ -302,8 +301,10 @@ def fixed_parts() -> dict[str, float]:
         for name, make in (("arithmetic", _cheap), ("569 likelihoods", _costly)):
             pyro.clear_param_store()
             few, many = make(2, particles), make(64, particles)
-            timed = alternate({"few": few, "many": many}, seconds=0.1, rounds=5)
-            seconds = [median(timed.rounds[k]) for k in ("few", "many")]
+            timed = alternate(
+                {"few": Block(few), "many": Block(many)}, seconds=0.1, rounds=5
+            )
+            seconds = [timed.seconds(k) for k in ("few", "many")]
             row = max((seconds[1] - seconds[0]) / 62, 1e-9)
             label = f"{name}, {particles} particle{'s' * (particles > 1)}"
             found[label] = max(seconds[0] / row - 2, 0.0)

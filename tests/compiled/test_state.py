@@ -303,3 +303,19 @@ def test_noise_that_is_not_torchs_is_refused():
 
     with pytest.raises(CompileError, match="something else at every call"):
         pg.compile(svi(model, normal_guide)).step()
+
+
+def test_distributions_made_beforehand_may_check_their_values():
+    prior = dist.Gamma(2.0, 2.0, validate_args=True)
+
+    def model():
+        pyro.sample("z", prior)
+
+    def guide():
+        rate = pyro.param("rate", torch.tensor(1.0), constraint=prior.support)
+        pyro.sample("z", dist.Gamma(2.0, rate))
+
+    rule = pyro.optim.Adam({"lr": 0.05})
+    settings = {"num_particles": 50, "vectorize_particles": True}
+    pg.compile(svi(model, guide, rule, **settings)).run(200, progress=False)
+    assert pyro.param("rate").item() == pytest.approx(2.0, abs=0.3)

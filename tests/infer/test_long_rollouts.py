@@ -1,7 +1,8 @@
 """Rollouts of many steps: work and memory per step do not grow with the horizon.
 
 Counted, not timed: bytecode instructions see every loop of Python's, kernels every
-operation of torch's. ``python -m tests.benchmarks --only rollouts`` times the same.
+operation of torch's. ``python -m tests.benchmarks.estimators --only rollouts`` times
+the same.
 """
 
 import pyro

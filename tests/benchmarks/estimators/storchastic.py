@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from torch.distributions import Bernoulli
 from torch.nn.functional import softplus
 
-from tests.benchmarks.vae import IMAGES, Autoencoder, Backward
+from tests.benchmarks.estimators.autoencoder import IMAGES, Autoencoder, Backward
 
 HERE = find_spec("storch") is not None and find_spec("entmax") is not None
 

@@ -167,7 +167,7 @@ def rows(network: Autoencoder) -> dict[str, Backward]:
         return run
 
     found = {name: backward(loss) for name, loss in losses.items()}
-    from tests.benchmarks import storchastic
+    from tests.benchmarks.estimators import storchastic
 
     return {**found, **storchastic.theirs(network)} if storchastic.HERE else found
 
@@ -194,8 +194,8 @@ def step(network: Autoencoder, backward: Backward) -> Backward:
     return take
 
 
-def autoencoder() -> dict[str, Backward]:
-    """A Bernoulli autoencoder with 200 latents, one batch of a hundred digits."""
+def steps() -> dict[str, Backward]:
+    """A step by everybody, on one network."""
     network = Autoencoder()
     return {name: step(network, row) for name, row in rows(network).items()}
 
