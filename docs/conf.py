@@ -14,6 +14,7 @@ author = "The pgplugins authors"
 version = release = installed_version("pgplugins")
 
 extensions = [
+    "command_help",
     "decision_table",
     "estimator_table",
     "example_output",

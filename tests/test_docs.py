@@ -1,13 +1,18 @@
 """The documentation says what the code says."""
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
 
+import click
+import command_help
 import pytest
 from estimator_table import markdown_table
 
 import pgplugins as pg
+from pgplugins.cli import COMMANDS, main
+from pgplugins.core.estimator import NEEDS
 from pgplugins.diagnostics.command import compare
 from pgplugins.diagnostics.explain_command import explain
 from pgplugins.plugins import hookspecs, overview
@@ -123,3 +128,39 @@ def test_the_options_of_a_command_are_on_its_page(command):
     shown = re.findall(r"^\| `(--[\w-]+)", page, re.MULTILINE)
     options = [name for p in command.params for name in p.opts if name[:2] == "--"]
     assert sorted(shown) == sorted(options)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_command_and_its_options_are_documented(name):
+    assert "\n```{commands}\n```\n" in (DOCS / "commands.md").read_text()
+    command = main.get_command(click.Context(main), name)
+    section = command_help.markdown().split(f"## `pgplugins {name}`\n")[1]
+    section = section.split("\n## ")[0]
+    assert COMMANDS[name].summary in " ".join(section.split())
+    for option in command.params:
+        if isinstance(option, click.Option):
+            row = rf"^\| `(?:-\w, )?{option.opts[-1]}\b[^|]*` \| (.*) \|$"
+            (text,) = re.findall(row, section, re.MULTILINE)
+            assert text and text == option.help
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(pg.Traits), ids=lambda f: f.name)
+def test_a_trait_is_documented(field):
+    assert ".. autoclass:: pgplugins.Traits" in (DOCS / "api.md").read_text()
+    assert re.search(rf"^    {field.name}: \w", inspect.getdoc(pg.Traits), re.MULTILINE)
+
+
+@pytest.mark.parametrize("need", sorted(NEEDS))
+def test_a_need_is_explained(need):
+    assert f'"{need}"' in inspect.getdoc(pg.Traits)
+    page = (DOCS / "which_estimator.md").read_text()
+    assert re.search(rf"^\| `{need}` \| \w", page, re.MULTILINE)
+
+
+def test_every_page_is_in_the_table_of_contents():
+    index = (DOCS / "index.md").read_text()
+    blocks = re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
+    listed = [line for b in blocks for line in b.split("\n\n")[1].split()]
+    assert sorted(listed) == sorted(
+        p.stem for p in DOCS.glob("*.md") if p != DOCS / "index.md"
+    )
