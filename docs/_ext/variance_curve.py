@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -346,7 +347,8 @@ class VarianceCurve(SphinxDirective):
         """Measure, draw and show."""
         name = self.arguments[0]
         text = f"Mean and variance of {name}, measured and exact"
-        return show(self, f"variance-{name}", lambda: draw(name, Settings()), text)
+        stem, source = f"variance-{name}", Path(__file__)
+        return show(self, stem, lambda: draw(name, Settings()), text, source)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ class WhichFigure(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Measure, draw and show."""
         text = "Variance times evaluations of the cost, by problem and estimator"
-        return show(self, "which", lambda: draw(Settings()), text)
+        return show(self, "which", lambda: draw(Settings()), text, Path(__file__))
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
