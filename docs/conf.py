@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 os.environ["PGPLUGINS_DISABLE_AUTOLOAD"] = "1"
 
 project = "pgplugins"
-author = "The pgplugins authors"
+author = project_copyright = "The pgplugins authors"
 version = release = installed_version("pgplugins")
 
 extensions = [
