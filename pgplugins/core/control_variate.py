@@ -97,7 +97,7 @@ class ControlVariate(nn.Module):
             others = draw.others_cost(rest)
             if others is not None:
                 rest = rest - guess.trust * (others - guess.level)
-        term = draw.score_term(rest.unsqueeze(0)).squeeze(0)
+        term = draw.summed_score_term(rest.unsqueeze(0))
         score = None
         if guess is not None:
             term = term + zero_valued(guess.value)

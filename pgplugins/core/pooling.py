@@ -86,6 +86,10 @@ class Pool(ABC):
         """Return how many of so many particles are this rank's."""
 
     @abstractmethod
+    def largest_share(self, particles: int) -> int:
+        """Return how many of so many particles the rank has that has most."""
+
+    @abstractmethod
     def turns(self, particles: int) -> list[Pool]:
         """Return the pool of each particle that this rank runs one after another.
 
@@ -126,6 +130,10 @@ class Local(Pool):
         return loss
 
     def share(self, particles: int) -> int:
+        """All of them."""
+        return particles
+
+    def largest_share(self, particles: int) -> int:
         """All of them."""
         return particles
 

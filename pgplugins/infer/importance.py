@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
+from pgplugins.core.algebra import zero_valued
 from pgplugins.core.credit import Credit
 from pgplugins.core.finite import require_finite, require_zero
-from pgplugins.core.fold import Site
-from pgplugins.core.learning import teach
+from pgplugins.core.fold import CostTerm, Site
+from pgplugins.core.learning import is_tracing, teach
 from pgplugins.core.numbers import within
 from pgplugins.core.pooling import Pool
+from pgplugins.core.rerun import Generators
 from pgplugins.distributed.collectives import Distributed
-from pgplugins.errors import InputError
+from pgplugins.errors import CompileError, EstimatorError, InputError, ProgramError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.elbo import ELBO
 from pgplugins.infer.joining import Particles, refuse_weight_zero, require_joinable
+from pgplugins.infer.program import visit_pair
+from pgplugins.infer.run import Run
+from pgplugins.infer.static import program_key
 from pgplugins.objectives.renyi import renyi_bound
+
+_ROUNDING = 1e-4  # kernels that add in another order the second time
 
 
 class RenyiELBO(ELBO):
@@ -56,6 +64,11 @@ class RenyiELBO(ELBO):
         strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
         estimators: As in :class:`~pgplugins.ELBO`.
         plate: The name of the plate whose elements have bounds of their own.
+        chunk_size: At most how many particles run side by side. All weights have to be
+            known before a particle is told what it counts for, so model and guide run
+            twice on the same random numbers: without a graph for the weights, and chunk
+            by chunk for the gradient. Bound, baselines and gradient are those of all
+            particles at once.
         distributed: As in :class:`~pgplugins.ELBO`; the mean weight is over the
             particles of all ranks, which have to be given the same data.
 
@@ -68,7 +81,10 @@ class RenyiELBO(ELBO):
     - :class:`~pgplugins.errors.NotFiniteError` for a particle of weight zero (with
       validation on);
     - :class:`~pgplugins.errors.ProgramError` if ``plate`` is no plate of the program,
-      or a site lies outside of it.
+      or a site lies outside of it; with ``chunk_size`` if the program does something
+      else when it runs again on the same random numbers;
+    - :class:`~pgplugins.errors.EstimatorError`, with ``chunk_size``, for estimators
+      that learn, which must not do so before all particles have been told.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -101,6 +117,7 @@ class RenyiELBO(ELBO):
         estimators: Estimators = None,
         plate: str | None = None,
         distributed: Distributed = False,
+        chunk_size: int | None = None,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         super().__init__(
@@ -112,6 +129,7 @@ class RenyiELBO(ELBO):
             estimators=estimators,
             dependencies="plates",
             distributed=distributed,
+            chunk_size=chunk_size,
         )
         within(alpha, "alpha", -math.inf)
         if alpha == 1:
@@ -139,45 +157,134 @@ class RenyiELBO(ELBO):
         first_order: bool = True,
         corrected: bool = True,
     ) -> Iterator[Tensor]:
-        runs = list(
-            self._runs(model, guide, args, kwargs, pool, first_order=first_order)
+        runs = partial(
+            self._runs, model, guide, args, kwargs, pool, first_order=first_order
         )
+        sizes = [turn.side_by_side for turn in self._turns(pool)]
+        if self.chunk_size is None or len(sizes) == 1:
+            yield self._at_once(
+                list(runs()), pool, first_order=first_order, corrected=corrected
+            )
+            return
+        if is_tracing():
+            raise CompileError(
+                "A bound that joins particles in chunks (chunk_size=...) runs twice on "
+                "the same random numbers, which a compiled step cannot go back to. "
+                "Leave chunk_size or pg.compile out."
+            )
+        # What is made on the first run must not come between the two.
+        prime = partial(visit_pair, model, guide, args, kwargs)
+        self._primed.once(program_key(model, guide), prime)
+        self._settle_nesting(model, guide, args, kwargs)
+        yield from self._in_chunks(
+            runs, sizes, pool, first_order=first_order, corrected=corrected
+        )
+
+    def _particles(self, side_by_side: int | None) -> Particles:
+        if side_by_side is None:
+            return Particles(None, 1, self.plate)
+        return Particles(-int(self.max_plate_nesting), side_by_side, self.plate)
+
+    def _at_once(
+        self, runs: Sequence[Run], pool: Pool, *, first_order: bool, corrected: bool
+    ) -> Tensor:
+        """Return the loss of all particles, whose runs are all held."""
         for run in runs:
             require_joinable(run.sites)
-        particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
         share = pool.share(self.num_particles)
-        particles = Particles(particle_dim, share, self.plate)
+        particles = self._particles(share if self._side_by_side else None)
         for run in runs:
             particles.require_plate([*run.sites, *run.costs])
         # Runs that do not count come last, and are not joined.
         costs = torch.cat([particles.per_particle(run.costs) for run in runs])
-        if is_validation_enabled() and not costs.isfinite().all():
-            found = [cost for run in runs for cost in run.costs]
-            refuse_weight_zero(costs, found)
-            for cost in found:
-                require_finite(cost.value, f"The cost at site {cost.name!r}")
-            require_finite(costs, "The cost of a particle")
+        _require_weights(costs, [cost for run in runs for cost in run.costs])
         before, after = pool.around(costs[:share], "the particles' costs")
         bound = renyi_bound(torch.cat([before, costs[:share], after]), self.alpha)
         first = len(before)
         loss = pool.portion((particles.scale * bound.loss).sum())
-        if corrected:
-            credits = [
-                particles.credit(bound, first + min(index, share - 1))
-                if particle_dim is None
-                else particles.credit(bound, slice(first, first + share))
-                for index in range(len(runs))
-            ]
-            for run, credit in zip(runs, credits, strict=True):
-                terms = _terms(run.sites, particles, credit, first_order=first_order)
-                for term in terms:
-                    loss = loss + (term.sum() if run.counts else 0 * term.sum())
-            # The signal has seen all particles: none may learn before all are told.
-            for run, credit in zip(runs, credits, strict=True):
-                for site in reversed(run.sites):
-                    teach(site.estimator, site.draw, _signal(site, credit))
+        if not corrected:
+            return loss
+        credits = [
+            particles.credit(bound, slice(first, first + share))
+            if self._side_by_side
+            else particles.credit(bound, first + min(index, share - 1))
+            for index in range(len(runs))
+        ]
+        for run, credit in zip(runs, credits, strict=True):
+            for term in _terms(run.sites, particles, credit, first_order=first_order):
+                loss = loss + (term.sum() if run.counts else 0 * term.sum())
+        # The signal has seen all particles: none may learn before all are told.
+        for run, credit in zip(runs, credits, strict=True):
+            for site in reversed(run.sites):
+                teach(site.estimator, site.draw, _signal(site, credit))
+        self._register_networks()
+        return loss
+
+    def _in_chunks(
+        self,
+        runs: Callable[[], Iterator[Run]],
+        sizes: Sequence[int | None],
+        pool: Pool,
+        *,
+        first_order: bool,
+        corrected: bool,
+    ) -> Iterator[Tensor]:
+        """Yield the chunks' shares of the loss, with one chunk's graph at a time.
+
+        Args:
+            runs: Runs all chunks.
+            sizes: How many particles each of them has.
+            pool: The ranks.
+            first_order: As for :meth:`_parts`.
+            corrected: As for :meth:`_parts`.
+        """
+        starts: list[Generators] = []
+        found: list[Tensor] = []
+        with torch.no_grad():
+            upcoming = runs()
+            for size in sizes:
+                starts.append(Generators.now())
+                run = next(upcoming)
+                particles = self._particles(size)
+                particles.require_plate([*run.sites, *run.costs])
+                found.append(particles.per_particle(run.costs))
+                _require_weights(found[-1], run.costs)
+                del run
+        own = torch.cat(found)
+        before, after = pool.around(own, "the particles' costs")
+        everyones = torch.cat([before, own, after])
+        if not corrected:
+            bound = renyi_bound(everyones, self.alpha)
+            yield pool.portion((particles.scale * bound.loss).sum())
+            return
+        # Corrections draw what nobody has drawn yet.
+        unused = Generators.now()
+        end = len(before)
+        upcoming = runs()
+        for size, start, known in zip(sizes, starts, found, strict=True):
+            start.restore()
+            run = next(upcoming)
+            require_joinable(run.sites)
+            _refuse_learning(run.sites)
+            particles = self._particles(size)
+            costs = particles.per_particle(run.costs)
+            _require_same(costs, known)
+            begin, end = end, end + len(known)
+            joined = torch.cat([everyones[:begin], costs, everyones[end:]])
+            bound = renyi_bound(joined, self.alpha)
+            whole = pool.portion((particles.scale * bound.loss).sum())
+            loss = whole.detach() / len(sizes) + zero_valued(whole)
+            unused.restore()
+            credit = particles.credit(bound, slice(begin, end))
+            for term in _terms(run.sites, particles, credit, first_order=first_order):
+                loss = loss + term.sum()
+                del term
+            unused = Generators.now()
             self._register_networks()
-        yield loss
+            # Nothing of a run is kept while the next one runs.
+            del run, costs, joined, bound, whole, credit, particles
+            yield loss
+            del loss
 
 
 class IWELBO(RenyiELBO):
@@ -194,6 +301,7 @@ class IWELBO(RenyiELBO):
         strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
         estimators: As in :class:`~pgplugins.ELBO`.
         plate: As in :class:`RenyiELBO`.
+        chunk_size: As in :class:`RenyiELBO`.
         distributed: As in :class:`RenyiELBO`.
 
     Raises:
@@ -216,6 +324,7 @@ class IWELBO(RenyiELBO):
         estimators: Estimators = None,
         plate: str | None = None,
         distributed: Distributed = False,
+        chunk_size: int | None = None,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         super().__init__(
@@ -228,7 +337,59 @@ class IWELBO(RenyiELBO):
             estimators=estimators,
             plate=plate,
             distributed=distributed,
+            chunk_size=chunk_size,
         )
+
+
+def _require_weights(costs: Tensor, found: Sequence[CostTerm]) -> None:
+    """Raise unless all particles have a weight (with validation on).
+
+    Raises:
+        NotFiniteError: Naming the site whose cost is not finite.
+    """
+    if not is_validation_enabled() or costs.isfinite().all():
+        return
+    refuse_weight_zero(costs, found)
+    for cost in found:
+        require_finite(cost.value, f"The cost at site {cost.name!r}")
+    require_finite(costs, "The cost of a particle")
+
+
+def _require_same(costs: Tensor, known: Tensor) -> None:
+    """Raise unless a chunk has the weights that it had before.
+
+    Raises:
+        ProgramError: It has others.
+    """
+    if costs.shape == known.shape and torch.allclose(
+        costs.detach(), known, _ROUNDING, _ROUNDING, equal_nan=True
+    ):
+        return
+    raise ProgramError(
+        "With chunk_size model and guide run twice on the same random numbers, and the "
+        "second time they gave other log-densities. Something besides torch's, NumPy's "
+        "and Python's generators changes from run to run (a counter, an iterator of "
+        "batches, an environment, statistics of batches). Leave chunk_size out, or "
+        "pass what changes as an argument."
+    )
+
+
+def _refuse_learning(sites: Sequence[Site]) -> None:
+    """Raise for estimators with a state.
+
+    Raises:
+        EstimatorError: Naming the first.
+    """
+    for site in sites:
+        if any(True for _ in site.estimator.buffers()):
+            raise EstimatorError(
+                f"Estimator {site.estimator.name!r} at site {site.name!r} learns from "
+                "its draws. On a bound that joins its particles it may do so only when "
+                "all have been told what they count for, when chunks (chunk_size) are "
+                'gone. Write "score_function" with its default baseline, '
+                '"reparameterized" or "doubly_reparameterized", or leave chunk_size '
+                "out."
+            )
 
 
 def _terms(
