@@ -88,6 +88,27 @@ def read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     return Call((spec, tuple(parts)), tensors, rest, spec)
 
 
+def layout_of(args: tuple[Any, ...]) -> Hashable | None:
+    """Return what of the arguments a graph is for, if all of them are plain tensors.
+
+    ``None`` if not; :func:`read` then has to look at them.
+    """
+    parts = []
+    for value in args:
+        if type(value) is not Tensor:
+            return None
+        parts.append(
+            (
+                value.shape,
+                value.stride(),
+                value.dtype,
+                value.device,
+                value.requires_grad,
+            )
+        )
+    return tuple(parts)
+
+
 def _key(value: object) -> Hashable:
     try:
         hash(value)

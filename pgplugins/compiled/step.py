@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgplugins.compiled.lowering import Lowered
+from pgplugins.compiled.scratch import Scratch
 from pgplugins.compiled.state import Place, Use
 from pgplugins.compiled.tracing import Traced
 
@@ -34,6 +34,7 @@ class Step:
     ) -> None:
         """Get ready for the first run."""
         self._code, self._scratch = lowered.code, lowered.scratch
+        self._alone = _Alone(lowered.scratch)
         self._others = traced.outputs - 1
         self._held = list(traced.held)
         self._noise = lowered.noise
@@ -76,7 +77,7 @@ class Step:
         row = self._rows[0]
         for one, room in zip(self._noise, row, strict=False):
             one.draw(room)
-        with self._alone():
+        with self._alone:
             others = self._code([*row, self._going, *self._held, *arguments])
         return row[-1], others
 
@@ -96,33 +97,12 @@ class Step:
         first = 0
         if self._scratch is not None and not self._scratch.settled:
             first = 1
-            with self._alone():
+            with self._alone:
                 code([*self._rows[0], *rest])
-        with self._alone():
+        with self._alone:
             for row in self._rows[first:times]:
                 code([*row, *rest])
         return self._found[:times].clone()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Run code without autograd, and alone in its scratch memory."""
-        scratch = self._scratch
-        grad = torch.is_grad_enabled()
-        torch._C._set_grad_enabled(False)
-        try:
-            if scratch is None:
-                yield
-                return
-            with scratch.lock:
-                try:
-                    yield
-                except BaseException:
-                    scratch.reset()
-                    raise
-                if not scratch.settled:
-                    scratch.settle()
-        finally:
-            torch._C._set_grad_enabled(grad)
 
     def learn(self, values: Sequence[Tensor]) -> None:
         """Teach the estimators what a run has returned beside its first output."""
@@ -177,6 +157,29 @@ class _Known:
         return now.shape == self.shape and (
             self.answer is _UNASKED or now.item() == self.answer
         )
+
+
+class _Alone:
+    """Where code runs: without autograd, and alone in its scratch memory."""
+
+    def __init__(self, scratch: Scratch | None) -> None:
+        self._scratch, self._grad = scratch, True
+
+    def __enter__(self) -> None:
+        if self._scratch is not None:
+            self._scratch.lock.acquire()
+        self._grad = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        torch._C._set_grad_enabled(self._grad)
+        scratch = self._scratch
+        if scratch is not None:
+            if kind is not None:
+                scratch.reset()
+            elif not scratch.settled:
+                scratch.settle()
+            scratch.lock.release()
 
 
 class _Seen:

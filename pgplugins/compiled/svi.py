@@ -19,7 +19,7 @@ from pgplugins.compiled.lowering import lower
 from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling, steps_shown
 from pgplugins.compiled.rehearsal import Rehearsal, rehearsal
-from pgplugins.compiled.signature import Call, Surroundings, read
+from pgplugins.compiled.signature import Call, Surroundings, layout_of, read
 from pgplugins.compiled.state import EstimatorState, Unsettled, Use
 from pgplugins.compiled.step import Step
 from pgplugins.compiled.tracing import Result, Traced, difference, trace
@@ -84,6 +84,8 @@ class CompiledSVI:
         """How long tracing and compiling have taken so far."""
         self._known: dict[Hashable, _Compiled] = {}
         self._unsettled = 0
+        # The latest call whose arguments were tensors alone: most calls are like it.
+        self._latest: tuple[Hashable, _Compiled] | None = None
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take one step; as :meth:`pyro.infer.SVI.step`.
@@ -150,11 +152,17 @@ class CompiledSVI:
 
     def _find(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[_Compiled | None, list[Tensor]]:
+    ) -> tuple[_Compiled | None, Sequence[Tensor]]:
         """Return a step that is right for such arguments, and the tensors in them.
 
         There is none while the state of an estimator has not taken its shape.
         """
+        layout = None if kwargs else layout_of(args)
+        latest = self._latest
+        if layout is not None and latest is not None and layout == latest[0]:
+            compiled = latest[1]
+            if self._is_current(compiled):
+                return compiled, args
         call = read(args, kwargs)
         found = self._known.get(call.key)
         if found is not None and not self._is_current(found):
@@ -162,6 +170,8 @@ class CompiledSVI:
             found = None
         if found is None:
             found = self._prepare(call, args, kwargs)
+        if found is not None and layout is not None:
+            self._latest = layout, found
         return found, call.tensors
 
     def _is_current(self, compiled: _Compiled) -> bool:
