@@ -19,11 +19,11 @@ from rich.progress import Progress
 
 from tests.benchmarks import memory
 from tests.benchmarks.measure import Case, Result, measure, measure_memory
-from tests.benchmarks.report import report
+from tests.benchmarks.report import behind, left_out, table_of
 from tests.benchmarks.table import ROWS
 
 T = TypeVar("T")
-WIDTH = 132
+WIDTH = 150
 
 
 class Numbers(click.ParamType):
@@ -111,11 +111,15 @@ def main(
                 )
             except BrokenProcessPool:
                 found = [Result(case, "all", error="the process died: no memory left?")]
-            results += with_memory(found) if with_peak else found
+            found = list(with_memory(found)) if with_peak else found
+            results += found
+            console.print(table_of(found))
+            if path is not None:
+                written = [asdict(result) for result in results]
+                path.write_text(json.dumps(written, indent=1) + "\n")
             progress.advance(task)
-    console.print(report(results))
-    if path is not None:
-        path.write_text(json.dumps([asdict(r) for r in results], indent=1) + "\n")
+    for line in (*left_out(results), *behind(results)):
+        console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def measure(
             continue
         first[side] = time.perf_counter() - start
         built[side] = steps
-    if not {OURS, COMPILED} <= built.keys():
+    if not {OURS, COMPILED} <= built.keys():  # Then there is nothing to hold against.
         return failed
     stepped = alternate(
         {side: Block(steps.step) for side, steps in built.items()},

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,22 +13,14 @@ from tests.benchmarks.rows import COMPILED, OURS, PEERS
 from tests.benchmarks.table import ROWS
 
 
-def report(results: Sequence[Result]) -> RenderableType:
-    """Lay out all results."""
-    parts: list[RenderableType] = []
-    for case, group in groupby(results, key=lambda r: r.case):
-        title = (
-            f"{case.row}: {ROWS[case.row].about}. {case.particles} "
-            f"particle{'s' * (case.particles > 1)}, {case.cores} "
-            f"core{'s' * (case.cores > 1)}"
-        )
-        parts += [_table(title, list(group)), Text()]
-    parts += [Text(line) for line in left_out(results)]
-    parts += [Text(line) for line in behind(results)]
-    return Group(*parts)
-
-
-def _table(title: str, results: Sequence[Result]) -> Table:
+def table_of(results: Sequence[Result]) -> Table:
+    """Lay out the sides of one case."""
+    case = results[0].case
+    title = (
+        f"{case.row}: {ROWS[case.row].about}. {case.particles} "
+        f"particle{'s' * (case.particles > 1)}, {case.cores} "
+        f"core{'s' * (case.cores > 1)}"
+    )
     whole_runs = any(r.run is not None for r in results)
     memory = any(r.memory is not None for r in results)
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
@@ -100,7 +90,7 @@ def behind(results: Iterable[Result]) -> list[str]:
             if time is not None and time.over_compiled.median < 1:
                 case = result.case
                 found.append(
-                    f"  {case.row}, {case.particles} particles, {case.cores} cores: "
+                    f"  {case.row}, K = {case.particles}, cores {case.cores}: "
                     f"{result.side} takes {time.over_compiled.median:.2f} of our time "
                     f"for {what}"
                 )

@@ -199,8 +199,8 @@ ENUMERATED = _row(
             lambda _: JitTraceEnum_ELBO(max_plate_nesting=1, ignore_jit_warnings=True),
         ),
         **in_numpyro(pair_to_enumerate_in_numpyro),
+        **in_storchastic.bernoulli(start, LATENTS, "Expect"),
     },
-    left_out={STORCHASTIC: "does not enumerate several latents of an image jointly"},
     samples=False,
 )
 SCORE = _row(

@@ -51,7 +51,7 @@ def pair() -> Any:
             pyro.sample(f"seen_{t}", seen, obs=OBSERVED[t])
 
     def guide() -> None:
-        logits = pyro.param("logits", torch.zeros(LENGTH, 2))
+        logits = pyro.param("logits", start()["logits"])
         state = torch.zeros(())
         for t in range(LENGTH):
             logit = logits[t, 0] + state * (logits[t, 1] - logits[t, 0])
@@ -68,6 +68,7 @@ def pair_in_numpyro() -> Any:
     from numpyro.contrib.control_flow import scan
 
     observed = jnp.array(OBSERVED.numpy())
+    begin = jnp.array(start()["logits"].numpy())
 
     def model() -> None:
         level = numpyro.param("level", jnp.array(0.5))
@@ -81,7 +82,7 @@ def pair_in_numpyro() -> Any:
         scan(move, jnp.zeros(()), observed)
 
     def guide() -> None:
-        logits = numpyro.param("logits", jnp.zeros((LENGTH, 2)))
+        logits = numpyro.param("logits", begin)
 
         def move(state: Any, logit: Any) -> Any:
             law = nd.Bernoulli(logits=logit[0] + state * (logit[1] - logit[0]))
@@ -94,8 +95,9 @@ def pair_in_numpyro() -> Any:
 
 
 def start() -> dict[str, Tensor]:
-    """Parameters, none of them constrained."""
-    return {"level": torch.tensor(0.5), "logits": torch.zeros(LENGTH, 2)}
+    """Parameters, none of them constrained: states that tend to stay."""
+    logits = torch.tensor([-1.0, 1.0]).repeat(LENGTH, 1)
+    return {"level": torch.tensor(0.5), "logits": logits}
 
 
 def loss(params: dict[str, Tensor], particles: int) -> Tensor:
