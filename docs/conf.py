@@ -10,17 +10,21 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 os.environ["PGPLUGINS_DISABLE_AUTOLOAD"] = "1"
 
 project = "pgplugins"
-author = "The pgplugins authors"
+author = project_copyright = "The pgplugins authors"
 version = release = installed_version("pgplugins")
 
 extensions = [
+    "command_help",
+    "decision_table",
     "estimator_table",
     "example_output",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "variance_curve",
+    "which_figure",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated"]
 html_theme = "furo"
 html_title = f"pgplugins {release}"
 autodoc_member_order = "bysource"

@@ -1,13 +1,18 @@
 """The documentation says what the code says."""
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
 
+import click
+import command_help
 import pytest
 from estimator_table import markdown_table
 
 import pgplugins as pg
+from pgplugins.cli import COMMANDS, main
+from pgplugins.core.estimator import NEEDS
 from pgplugins.diagnostics.command import compare
 from pgplugins.diagnostics.explain_command import explain
 from pgplugins.plugins import hookspecs, overview
@@ -52,16 +57,16 @@ def test_a_hooks_docstring_names_its_arguments_and_its_result(name):
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_an_estimator_has_its_entry(name):
-    page = (DOCS / "estimators.md").read_text()
-    # The fence is closed: an open one swallows the estimator that comes next.
-    entry = rf"^## `{name}`\n(?:(?!^## )(?:.|\n))*^```{{estimator}} {name}\n```\n"
-    assert re.search(entry, page, re.MULTILINE)
+def test_an_estimator_has_its_page(name):
+    page = (DOCS / "estimators" / f"{name}.md").read_text()
+    assert page.startswith(f"# `{name}`\n")
+    for directive in ("estimator", "variance-curve"):
+        # The fence is closed: an open one swallows what comes next.
+        assert f"\n```{{{directive}}} {name}\n```\n" in page
 
 
-def test_an_entry_has_its_estimator():
-    page = (DOCS / "estimators.md").read_text()
-    assert re.findall(r"^## `(\w+)`$", page, re.MULTILINE) == BUILT_IN
+def test_a_page_has_its_estimator():
+    assert sorted(path.stem for path in DOCS.glob("estimators/*.md")) == BUILT_IN
 
 
 @pytest.mark.parametrize("row", overview(), ids=lambda row: row.name)
@@ -70,6 +75,7 @@ def test_a_row_of_the_table_says_what_the_traits_say(row):
         text for text in markdown_table().splitlines() if f"| `{row.name}` |" in text
     ]
     traits = pg.estimator(row.name).traits
+    assert f"](estimators/{row.name}.md)" in markdown_table(linked=True)
     assert ("**no**" in line) is (not traits.unbiased)
     assert all(need in line for need in traits.needs)
     assert row.summary
@@ -86,6 +92,16 @@ def test_readme_shows_the_table_of_estimators():
     assert shown[1].strip() == markdown_table(), (
         "README.md is out of date; put in what python docs/_ext/estimator_table.py says"
     )
+
+
+def test_every_example_is_on_its_page():
+    page = (DOCS / "examples.md").read_text()
+    names = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+    listed = re.findall(r"^\| `(\w+)\.py` \|", page, re.MULTILINE)
+    assert sorted(listed) == names
+    # Run and shown when the page is built.
+    entries = re.findall(r"^```\{example\} (\w+)\n```$", page, re.MULTILINE)
+    assert sorted(entries) == names
 
 
 @pytest.mark.parametrize("name", sorted(pg.__all__))
@@ -112,3 +128,39 @@ def test_the_options_of_a_command_are_on_its_page(command):
     shown = re.findall(r"^\| `(--[\w-]+)", page, re.MULTILINE)
     options = [name for p in command.params for name in p.opts if name[:2] == "--"]
     assert sorted(shown) == sorted(options)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_command_and_its_options_are_documented(name):
+    assert "\n```{commands}\n```\n" in (DOCS / "commands.md").read_text()
+    command = main.get_command(click.Context(main), name)
+    section = command_help.markdown().split(f"## `pgplugins {name}`\n")[1]
+    section = section.split("\n## ")[0]
+    assert COMMANDS[name].summary in " ".join(section.split())
+    for option in command.params:
+        if isinstance(option, click.Option):
+            row = rf"^\| `(?:-\w, )?{option.opts[-1]}\b[^|]*` \| (.*) \|$"
+            (text,) = re.findall(row, section, re.MULTILINE)
+            assert text and text == option.help
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(pg.Traits), ids=lambda f: f.name)
+def test_a_trait_is_documented(field):
+    assert ".. autoclass:: pgplugins.Traits" in (DOCS / "api.md").read_text()
+    assert re.search(rf"^    {field.name}: \w", inspect.getdoc(pg.Traits), re.MULTILINE)
+
+
+@pytest.mark.parametrize("need", sorted(NEEDS))
+def test_a_need_is_explained(need):
+    assert f'"{need}"' in inspect.getdoc(pg.Traits)
+    page = (DOCS / "which_estimator.md").read_text()
+    assert re.search(rf"^\| `{need}` \| \w", page, re.MULTILINE)
+
+
+def test_every_page_is_in_the_table_of_contents():
+    index = (DOCS / "index.md").read_text()
+    blocks = re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
+    listed = [line for b in blocks for line in b.split("\n\n")[1].split()]
+    assert sorted(listed) == sorted(
+        p.stem for p in DOCS.glob("*.md") if p != DOCS / "index.md"
+    )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+import pgplugins as pg
+from pgplugins.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 SEED = "import pyro\npyro.set_rng_seed(0)\n"
@@ -69,3 +75,39 @@ def test_table_of_wrong_and_right_gradients() -> None:
     assert len(printed) == len(expected)
     for shown, exact in zip(printed, expected, strict=True):
         assert np.allclose(shown, exact, atol=0.05), (shown, exact)
+
+
+def test_files_exist() -> None:
+    named = re.findall(r"(?:docs|examples|tests)/[\w/-]+(?:\.\w+)?", README)
+    assert len(named) > 8
+    built = {"docs/_build"}
+    assert [f for f in named if f not in built and not (ROOT / f).exists()] == []
+
+
+def test_modules_that_are_run_exist() -> None:
+    named = set(re.findall(r"python -m ([\w.]+)", README))
+    assert {"pip", "pytest"} <= named
+    elsewhere = {"pgplugins_example.variance": "examples/pgplugins-example/src"}
+    for name in named:
+        if name in elsewhere:
+            path = ROOT / elsewhere[name] / (name.replace(".", "/") + ".py")
+            assert path.is_file(), name
+        else:
+            assert importlib.util.find_spec(name), name
+
+
+def test_commands_exist() -> None:
+    named = set(re.findall(r"\bpgplugins ([a-z]+)(?=[` \n])", _code()))
+    assert {"compare", "list", "new"} <= named <= set(COMMANDS)
+
+
+def test_names_exist() -> None:
+    named = set(re.findall(r"\bpg((?:\.[A-Za-z_]\w*)+)", README))
+    assert {".ELBO", ".compare", ".rl"} <= named
+    for name in named:
+        reduce(getattr, name.strip(".").split("."), pg)
+
+
+def _code() -> str:
+    """What README sets in the type of code."""
+    return "\n".join(re.findall(r"```bash\n.*?```|`[^`\n]+`", README, re.DOTALL))

@@ -33,10 +33,15 @@ EVALUATIONS: dict[int | str, str] = {
 }
 
 
-def markdown_table() -> str:
-    """Return the table of the built-in estimators in Markdown."""
+def markdown_table(linked: bool = False) -> str:
+    """Return the table of the built-in estimators in Markdown.
+
+    Args:
+        linked: Names are links to the estimators' pages, as seen from ``docs``.
+    """
     lines = [_line(HEADINGS), _line(["---"] * len(HEADINGS))]
-    lines += [_line(_cells(row)) for row in overview() if row.owner == "pgplugins"]
+    rows = [row for row in overview() if row.owner == "pgplugins"]
+    lines += [_line(_cells(row, linked)) for row in rows]
     return "\n".join(lines)
 
 
@@ -44,10 +49,13 @@ def _line(cells: tuple[str, ...] | list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(row: EstimatorRow) -> list[str]:
+def _cells(row: EstimatorRow, linked: bool) -> list[str]:
     evaluations = row.cost_evaluations
+    name = f"`{row.name}`"
+    if linked:
+        name = f"[{name}](estimators/{row.name}.md)"
     return [
-        f"`{row.name}`",
+        name,
         row.summary.replace("|", r"\|"),
         "yes" if row.unbiased else "**no**",
         ", ".join(row.needs) or "nothing",
@@ -61,7 +69,7 @@ class EstimatorTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Parse the generated Markdown where the directive stands."""
-        return self.parse_text_to_nodes(markdown_table())
+        return self.parse_text_to_nodes(markdown_table(linked=True))
 
 
 class EstimatorEntry(SphinxDirective):

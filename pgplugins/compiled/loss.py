@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import pyro
 import torch
+from pyro import poutine
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
@@ -22,6 +24,8 @@ from pgplugins.core.finite import require_finite
 from pgplugins.errors import CompileError, ShapeError
 from pgplugins.infer.noted import noting_again
 
+_PATIENCE = 5  # calls in which the state of estimators may take its shape
+
 
 class _Compiled(NamedTuple):
     step: Step
@@ -29,6 +33,7 @@ class _Compiled(NamedTuple):
     by_argument: list[int]
     surroundings: Surroundings
     validated: bool
+    params: list[tuple[str, Tensor]]
 
 
 class CompiledLoss:
@@ -45,6 +50,7 @@ class CompiledLoss:
         """Compile nothing yet: the first call shows the arguments."""
         self._function = function
         self._known: dict[Hashable, _Compiled] = {}
+        self._unsettled = 0
         self.compile_seconds = 0.0
         """How long tracing and compiling have taken so far."""
 
@@ -70,12 +76,13 @@ class CompiledLoss:
             return self._function(*args, **kwargs)
         value, others = compiled.step.run([tensor.detach() for tensor in call.tensors])
         if compiled.validated:
+            compiled.step.go_on()
             require_finite(value, "The loss of a compiled function")
         if compiled.step.learns:
             compiled.step.learn(others)
         wanted = [*compiled.leaves, *(call.tensors[i] for i in compiled.by_argument)]
         gradients = others[: len(wanted)]
-        loss: Tensor = _Known.apply(  # type: ignore[no-untyped-call]
+        loss: Tensor = _Differentiated.apply(  # type: ignore[no-untyped-call]
             value, gradients, *wanted
         )
         return loss
@@ -85,15 +92,25 @@ class CompiledLoss:
     ) -> _Compiled | None:
         """Compile a call; ``None`` if the state of estimators has no shape yet."""
         started = time.perf_counter()
-        surroundings = Surroundings(self._function)
         by_argument = [i for i, t in enumerate(call.tensors) if t.requires_grad]
         arguments = [tensor.detach() for tensor in call.tensors]
         with compiling() as show:
-            with rehearsal() as shown:
-                loss = self._function(*args, **kwargs)
+            # Apart from the program's own use of the same tensors.
+            given = [tensor.detach() for tensor in call.tensors]
+            for i in by_argument:
+                given[i].requires_grad_()
+            apart, named = call.arguments(given)
+            with rehearsal() as shown, torch.enable_grad():
+                with poutine.trace(param_only=True) as capture:
+                    loss = self._function(*apart, **named)
                 _require_scalar(loss)
-            given = {id(call.tensors[i]) for i in by_argument}
-            leaves = [leaf for leaf in _leaves(loss) if id(leaf) not in given]
+            params = [
+                (name, site["value"].unconstrained())  # type: ignore[union-attr]
+                for name, site in capture.trace.nodes.items()
+            ]
+            own = {id(tensor) for tensor in given}
+            leaves = [leaf for leaf in _leaves(loss) if id(leaf) not in own]
+            surroundings = Surroundings(self._function)
             state = EstimatorState(shown.estimators)
             uses: list[Use] = []
 
@@ -120,7 +137,11 @@ class CompiledLoss:
                     with noting_again(shown.notes):
                         traces.append(trace(both, arguments, origins))
             except Unsettled:
+                self._unsettled += 1
+                if self._unsettled > _PATIENCE:
+                    raise
                 return None
+            self._unsettled = 0
             changed = difference(*traces)
             if changed is not None:
                 raise CompileError(
@@ -138,13 +159,16 @@ class CompiledLoss:
             by_argument,
             surroundings,
             validated,
+            params,
         )
         return compiled
 
 
 def _is_current(compiled: _Compiled) -> bool:
+    store = pyro.get_param_store()._params
     return (
-        compiled.step.fits()
+        all(store.get(name) is param for name, param in compiled.params)
+        and compiled.step.fits()
         and not compiled.surroundings.changed
         and compiled.validated == is_validation_enabled()
     )
@@ -177,7 +201,7 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
         waiting.extend(parent for parent, _ in node.next_functions)
 
 
-class _Known(torch.autograd.Function):
+class _Differentiated(torch.autograd.Function):
     """A value whose gradients have been computed already."""
 
     @staticmethod

@@ -23,21 +23,25 @@ Code = Callable[[list[Tensor]], Sequence[Tensor]]
 class Lowered(NamedTuple):
     """A traced step as one function of a list of tensors.
 
-    The list is the noise of this run, room for the first output, the held tensors and
-    the arguments, in this order; it is emptied. The room and the tensors that are
-    written to have their values afterwards; the other outputs are returned.
+    The list is the noise of this run, room for the first output, a flag, the held
+    tensors and the arguments, in this order; it is emptied. The room and the tensors
+    that are written to have their values afterwards; the other outputs are returned.
+    The flag falls at the first output that is not finite, and nothing is written from
+    then on.
 
     Args:
         code: The function.
         noise: What noise a run takes.
         first: The first output's type and place.
         scratch: The memory that the code works in, if it can be kept.
+        draws: The code takes noise from torch's generator itself as well.
     """
 
     code: Code
     noise: list[Noise]
     first: Tensor
     scratch: Scratch | None
+    draws: bool
 
 
 def lower(
@@ -53,12 +57,16 @@ def lower(
     found = next(n for n in traced.graph.graph.nodes if n.op == "output").args[0][0]
     like = found.meta["val"]
     first = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
-    inputs = [first, *(t.detach() for t in (*traced.held, *arguments))]
+    going = torch.ones((), dtype=torch.bool, device=like.device)
+    inputs = [first, going, *(t.detach() for t in (*traced.held, *arguments))]
     graph = _functional(traced, inputs, keep_if_not_finite=keep_if_not_finite)
     noise = take_noise(graph)
-    code = _compile(graph)
+    seeded = torch.Tag.nondeterministic_seeded
+    draws = any(seeded in getattr(n.target, "tags", ()) for n in graph.graph.nodes)
     returns = graph.graph.output_node().args[0]
-    return Lowered(code, noise, first, None if returns else scratch_of(code))
+    code = _compile(graph)
+    scratch = None if returns else scratch_of(code)
+    return Lowered(code, noise, first, scratch, draws)
 
 
 def _functional(
@@ -69,11 +77,14 @@ def _functional(
 
     outputs, written = traced.outputs, traced.written
 
-    def step(first: Tensor, *inputs: Tensor) -> list[Tensor]:
+    def step(first: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
         values = traced.graph(*inputs)
         new = values[outputs : outputs + len(written)]
         lessons = values[outputs + len(written) :]
-        finite = values[0].isfinite().all() if keep_if_not_finite else None
+        finite = None
+        if keep_if_not_finite:
+            finite = going & values[0].isfinite().all()
+            going.copy_(finite)
         for index, value in zip(written, new, strict=True):
             old = inputs[index]
             value = value.to(old.dtype)

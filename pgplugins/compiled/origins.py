@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from pgplugins.core.calls import is_validation
 from pgplugins.errors import CompileError
 
 _LIBRARIES = tuple(
@@ -114,6 +115,8 @@ class Origins(TorchDispatchMode):
                 answer = value.item()
             self.answers.append((value, answer))
             return answer
+        if _is_checked(sys._getframe()):
+            return True
         self._refuse(
             f"the program turns {_from(self.names([value]))} into a Python value "
             "(if, .item(), float())"
@@ -125,6 +128,21 @@ class Origins(TorchDispatchMode):
             "every call, and one graph cannot hold them all. Write torch.where(...) "
             "instead of the branch, or leave pg.compile out."
         )
+
+
+def _is_checked(frame: FrameType | None) -> bool:
+    """Whether a value is asked for only to check what a distribution is given.
+
+    Distributions that were made before the trace check as they did then.
+    """
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "/distributions/" in file.replace("\\", "/"):
+            return is_validation(frame)
+        if not file.startswith(_LIBRARIES):
+            return False
+        frame = frame.f_back
+    return False
 
 
 class Marking(Messenger):

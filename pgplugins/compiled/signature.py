@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
+import numpy as np
 from pyro import poutine
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from pgplugins.errors import InputTypeError
 
 
 class Call(NamedTuple):
@@ -73,10 +77,36 @@ def read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             parts.append(
                 (leaf.shape, leaf.stride(), leaf.dtype, leaf.device, leaf.requires_grad)
             )
+        elif isinstance(leaf, np.ndarray):
+            raise InputTypeError(
+                "A NumPy array among the arguments of something compiled would be "
+                "taken as it is now, for ever. Write torch.as_tensor(array)."
+            )
         else:
             rest.append(leaf)
             parts.append((type(leaf), _key(leaf)))
     return Call((spec, tuple(parts)), tensors, rest, spec)
+
+
+def layout_of(args: tuple[Any, ...]) -> Hashable | None:
+    """Return what of the arguments a graph is for, if all of them are plain tensors.
+
+    ``None`` if not; :func:`read` then has to look at them.
+    """
+    parts = []
+    for value in args:
+        if type(value) is not Tensor:
+            return None
+        parts.append(
+            (
+                value.shape,
+                value.stride(),
+                value.dtype,
+                value.device,
+                value.requires_grad,
+            )
+        )
+    return tuple(parts)
 
 
 def _key(value: object) -> Hashable:
@@ -88,6 +118,7 @@ def _key(value: object) -> Hashable:
 
 
 _Simple = (bool, int, float, str, type(None), Tensor)
+_Followed = (FunctionType, MethodType, partial, nn.Module)
 
 
 class Surroundings:
@@ -128,7 +159,14 @@ class Surroundings:
         if isinstance(program, MethodType):
             self._look_at(program.__self__, seen)
             program = program.__func__
+        if isinstance(program, partial):
+            self._look_at(program.func, seen)
+            return
         if not isinstance(program, FunctionType):
+            for name in ("__call__", "forward"):
+                method = getattr(type(program), name, None)
+                if isinstance(method, FunctionType) and not _is_torchs(method):
+                    self._look_at(method, seen)
             inner = poutine.unwrap(program) if callable(program) else program
             if inner is not program:
                 self._look_at(inner, seen)
@@ -139,17 +177,17 @@ class Surroundings:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet
                 continue
-            if isinstance(value, _Simple):
+            if isinstance(value, (*_Simple, *_Followed)):
                 self._cells.append((cell, value))
-            elif isinstance(value, (FunctionType, MethodType, nn.Module)):
+            if isinstance(value, _Followed):
                 self._look_at(value, seen)
         for name in _names(program.__code__):
             value = program.__globals__.get(name, _TENSOR)
-            if isinstance(value, _Simple):
+            if isinstance(value, (*_Simple, *_Followed)):
                 self._names.append((program.__globals__, name, value))
-            elif isinstance(value, FunctionType):
-                if value.__globals__ is program.__globals__:
-                    self._look_at(value, seen)
+            elsewhere = getattr(value, "__globals__", program.__globals__)
+            if isinstance(value, _Followed) and elsewhere is program.__globals__:
+                self._look_at(value, seen)
 
     def _note_attributes(self, program: object, seen: set[int]) -> None:
         own = getattr(program, "__dict__", None)
@@ -161,10 +199,16 @@ class Surroundings:
         if isinstance(program, nn.Module):
             for module in program.modules():
                 self._names.append((vars(module), "training", module.training))
+                for name, param in module._parameters.items():
+                    self._names.append((module._parameters, name, param))
 
 
 def _equal(one: object, other: object) -> bool:
     return type(one) is type(other) and not isinstance(one, Tensor) and one == other
+
+
+def _is_torchs(method: FunctionType) -> bool:
+    return method.__module__.split(".")[0] in ("torch", "pyro", "pgplugins")
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgplugins.compiled.lowering import Lowered
+from pgplugins.compiled.scratch import Scratch
 from pgplugins.compiled.state import Place, Use
 from pgplugins.compiled.tracing import Traced
 
 Answer = tuple[Tensor, Any]
 
 AT_ONCE = 500
-"""How many runs one call of :meth:`Step.repeat` makes at most."""
+_MOST_BYTES = 32 * 2**20  # of noise that is drawn at once
 
 
 class Step:
@@ -34,14 +34,21 @@ class Step:
     ) -> None:
         """Get ready for the first run."""
         self._code, self._scratch = lowered.code, lowered.scratch
+        self._alone = _Alone(lowered.scratch)
         self._others = traced.outputs - 1
         self._held = list(traced.held)
         self._noise = lowered.noise
         # Room for many runs at once: a run then takes what belongs to it as it is.
-        self._many = [one.new(AT_ONCE) for one in lowered.noise]
-        self._found = lowered.first.new_zeros((AT_ONCE, *lowered.first.shape))
+        size = sum(one.size * one.dtype.itemsize for one in lowered.noise)
+        self.at_once = max(1, min(AT_ONCE, _MOST_BYTES // max(size, 1)))
+        """How many runs one call of :meth:`repeat` makes at most."""
+        self._many = [one.new(self.at_once) for one in lowered.noise]
+        self._found = lowered.first.new_zeros((self.at_once, *lowered.first.shape))
         parts = [*self._many, self._found]
         self._rows = list(zip(*(part.unbind() for part in parts), strict=True))
+        self._draws = lowered.draws
+        self._going = torch.ones((), dtype=torch.bool, device=lowered.first.device)
+        self._seen = [_Seen(tensor) for tensor in self._held]
         self._lessons = traced.lessons
         index = {id(tensor): i for i, tensor in enumerate(self._held)}
         asked = {id(tensor): answer for tensor, answer in answers}
@@ -49,6 +56,11 @@ class Step:
             _Known(place, index.get(id(place.now)), asked.get(id(place.now), _UNASKED))
             for place in use.read
         ]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The first output's type."""
+        return self._found.dtype
 
     @property
     def learns(self) -> bool:
@@ -65,53 +77,32 @@ class Step:
         row = self._rows[0]
         for one, room in zip(self._noise, row, strict=False):
             one.draw(room)
-        with self._alone():
-            others = self._code([*row, *self._held, *arguments])
+        with self._alone:
+            others = self._code([*row, self._going, *self._held, *arguments])
         return row[-1], others
 
     def repeat(self, times: int, arguments: Sequence[Tensor]) -> Tensor:
-        """Run several times without learning, ``AT_ONCE`` at most.
+        """Run several times without learning, ``at_once`` at most.
 
         Returns:
             The first output of each, shape ``(times, ...)``.
         """
-        if len(self._noise) > 1:
+        if len(self._noise) > 1 or self._draws:
             # Noise of two kinds at once would be other noise than run by run.
             found = [self.run(arguments)[0].clone() for _ in range(times)]
             return torch.stack(found)
         for one, room in zip(self._noise, self._many, strict=True):
             one.draw(room[:times])
-        code, rest = self._code, (*self._held, *arguments)
+        code, rest = self._code, (self._going, *self._held, *arguments)
         first = 0
         if self._scratch is not None and not self._scratch.settled:
             first = 1
-            with self._alone():
+            with self._alone:
                 code([*self._rows[0], *rest])
-        with self._alone():
+        with self._alone:
             for row in self._rows[first:times]:
                 code([*row, *rest])
         return self._found[:times].clone()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Run code without autograd, and alone in its scratch memory."""
-        scratch = self._scratch
-        grad = torch.is_grad_enabled()
-        torch._C._set_grad_enabled(False)
-        try:
-            if scratch is None:
-                yield
-                return
-            with scratch.lock:
-                try:
-                    yield
-                except BaseException:
-                    scratch.reset()
-                    raise
-                if not scratch.settled:
-                    scratch.settle()
-        finally:
-            torch._C._set_grad_enabled(grad)
 
     def learn(self, values: Sequence[Tensor]) -> None:
         """Teach the estimators what a run has returned beside its first output."""
@@ -133,7 +124,18 @@ class Step:
             known.latest = now
             if known.index is not None and now is not None:
                 self._held[known.index] = now
+        for tensor, seen in zip(self._held, self._seen, strict=True):
+            if tensor.requires_grad != seen.trained or tensor.shape != seen.shape:
+                return False
+            if tensor.data_ptr() != seen.address:
+                if not seen.alike(tensor):
+                    return False
+                seen.address = tensor.data_ptr()
         return True
+
+    def go_on(self) -> None:
+        """Write again, after a run whose first output was not finite."""
+        self._going.fill_(True)
 
 
 _UNASKED = object()
@@ -155,3 +157,38 @@ class _Known:
         return now.shape == self.shape and (
             self.answer is _UNASKED or now.item() == self.answer
         )
+
+
+class _Alone:
+    """Where code runs: without autograd, and alone in its scratch memory."""
+
+    def __init__(self, scratch: Scratch | None) -> None:
+        self._scratch, self._grad = scratch, True
+
+    def __enter__(self) -> None:
+        if self._scratch is not None:
+            self._scratch.lock.acquire()
+        self._grad = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        torch._C._set_grad_enabled(self._grad)
+        scratch = self._scratch
+        if scratch is not None:
+            if kind is not None:
+                scratch.reset()
+            elif not scratch.settled:
+                scratch.settle()
+            scratch.lock.release()
+
+
+class _Seen:
+    """What the code takes for granted of a tensor that it holds."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.trained, self.shape = tensor.requires_grad, tensor.shape
+        self.address = tensor.data_ptr()
+        self._rest = tensor.stride(), tensor.dtype, tensor.device
+
+    def alike(self, tensor: Tensor) -> bool:
+        return self._rest == (tensor.stride(), tensor.dtype, tensor.device)

@@ -19,9 +19,9 @@ from pgplugins.compiled.lowering import lower
 from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling, steps_shown
 from pgplugins.compiled.rehearsal import Rehearsal, rehearsal
-from pgplugins.compiled.signature import Call, Surroundings, read
+from pgplugins.compiled.signature import Call, Surroundings, layout_of, read
 from pgplugins.compiled.state import EstimatorState, Unsettled, Use
-from pgplugins.compiled.step import AT_ONCE, Step
+from pgplugins.compiled.step import Step
 from pgplugins.compiled.tracing import Result, Traced, difference, trace
 from pgplugins.compiled.updates import Updates, updates_of
 from pgplugins.core.numbers import flag, positive_integer
@@ -48,6 +48,7 @@ class _Compiled(NamedTuple):
     trained: list[Tensor]
     surroundings: Surroundings
     validated: bool
+    programs: tuple[object, ...]
 
 
 class CompiledSVI:
@@ -83,7 +84,8 @@ class CompiledSVI:
         """How long tracing and compiling have taken so far."""
         self._known: dict[Hashable, _Compiled] = {}
         self._unsettled = 0
-        self._latest: tuple[tuple[Any, ...], _Compiled, list[Tensor]] | None = None
+        # The latest call whose arguments were tensors alone: most calls are like it.
+        self._latest: tuple[Hashable, _Compiled] | None = None
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take one step; as :meth:`pyro.infer.SVI.step`.
@@ -139,7 +141,7 @@ class CompiledSVI:
                     losses.append(torch.tensor([self.svi.step(*args, **kwargs)]))
                     taken = 1
                 else:
-                    taken = min(left, AT_ONCE)
+                    taken = min(left, compiled.step.at_once)
                     part = self._take_many(compiled, taken, tensors, args, kwargs)
                     losses.append(part)
                     taken = len(part)
@@ -150,21 +152,17 @@ class CompiledSVI:
 
     def _find(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[_Compiled | None, list[Tensor]]:
+    ) -> tuple[_Compiled | None, Sequence[Tensor]]:
         """Return a step that is right for such arguments, and the tensors in them.
 
         There is none while the state of an estimator has not taken its shape.
         """
+        layout = None if kwargs else layout_of(args)
         latest = self._latest
-        if (
-            latest is not None
-            and not kwargs
-            and len(args) == len(latest[0])
-            and all(a is b for a, b in zip(args, latest[0], strict=True))
-        ):
-            _, compiled, tensors = latest
+        if layout is not None and latest is not None and layout == latest[0]:
+            compiled = latest[1]
             if self._is_current(compiled):
-                return compiled, tensors
+                return compiled, args
         call = read(args, kwargs)
         found = self._known.get(call.key)
         if found is not None and not self._is_current(found):
@@ -172,7 +170,8 @@ class CompiledSVI:
             found = None
         if found is None:
             found = self._prepare(call, args, kwargs)
-        self._latest = None if found is None or kwargs else (args, found, call.tensors)
+        if found is not None and layout is not None:
+            self._latest = layout, found
         return found, call.tensors
 
     def _is_current(self, compiled: _Compiled) -> bool:
@@ -181,7 +180,8 @@ class CompiledSVI:
             if store.get(name) is not param:
                 return False
         return (
-            compiled.step.fits()
+            compiled.programs == (self.svi.model, self.svi.guide, self.svi.optim)
+            and compiled.step.fits()
             and (compiled.updates is None or compiled.updates.current)
             and not compiled.surroundings.changed
             and compiled.validated == is_validation_enabled()
@@ -224,14 +224,16 @@ class CompiledSVI:
                 losses.append(self._take(compiled, tensors, args, kwargs))
                 if not step.fits():
                     break
-            return torch.tensor(losses)
+            return torch.tensor(losses, dtype=step.dtype)
         updates.before()
         found = step.repeat(times, tensors).cpu()
         finite = found.isfinite()
-        taken = int(finite.sum()) if compiled.validated else times
-        updates.after(taken)
         if not finite.all():
-            self._not_finite(float(found[~finite][0]), compiled, args, kwargs)
+            at = int((~finite).nonzero()[0])
+            updates.after(at if compiled.validated else times)
+            self._not_finite(float(found[at]), compiled, args, kwargs)
+        else:
+            updates.after(times)
         return found
 
     def _optimize(self, compiled: _Compiled, gradients: Sequence[Tensor]) -> None:
@@ -253,6 +255,7 @@ class CompiledSVI:
             if math.isnan(loss):
                 warnings.warn("Encountered NaN: loss", stacklevel=4)
             return
+        compiled.step.go_on()
         found = (
             f"The loss of a compiled step is {loss}, so its gradient cannot be "
             "trusted; no parameter has changed."
@@ -276,9 +279,15 @@ class CompiledSVI:
         """Compile a step; ``None`` if the state of estimators has no shape yet."""
         svi = self.svi
         started = time.perf_counter()
-        surroundings = Surroundings(svi.model, svi.guide)
+        if any(tensor.requires_grad for tensor in call.tensors):
+            raise CompileError(
+                "An argument of step requires a gradient, which a compiled step cannot "
+                "tell from the program's own parameters. Pass it detached, or read it "
+                "inside of the program with pyro.param."
+            )
         with compiling() as show:
             params, trained, shown = self._rehearse(args, kwargs)
+            surroundings = Surroundings(svi.model, svi.guide, self.elbo)
             job = _Job(self, call, shown, list(trained.values()))
             try:
                 updates = updates_of(svi.optim, trained)
@@ -309,6 +318,7 @@ class CompiledSVI:
             list(trained.values()),
             surroundings,
             validated,
+            (svi.model, svi.guide, svi.optim),
         )
         if len(self._known) == _MANY:
             warnings.warn(
@@ -327,6 +337,8 @@ class CompiledSVI:
         svi = self.svi
         params: dict[str, Tensor] = {}
         trained: dict[str, Tensor] = {}
+        for param in pyro.get_param_store()._params.values():
+            param.grad = None  # what has one afterwards has it from this run
         with rehearsal() as shown:
             with poutine.trace(param_only=True) as capture:
                 self.elbo.loss_and_grads(svi.model, svi.guide, *args, **kwargs)
@@ -370,5 +382,7 @@ class _Job:
                 return Result([loss], [*use.writes, *updates.writes(gradients)])
 
         with noting_again(self._notes):
-            traced = trace(step, self._call.tensors, origins)
+            # A tensor that is passed twice is two arguments.
+            arguments = [tensor.detach() for tensor in self._call.tensors]
+            traced = trace(step, arguments, origins)
         return traced, uses[0], origins

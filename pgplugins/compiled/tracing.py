@@ -95,8 +95,9 @@ def trace(
         raise
     except Exception as error:
         raise CompileError(
-            f"{place(error.__traceback__)}the program cannot be traced, because what "
-            f"it does depends on the values of tensors: {_first_line(error)}"
+            f"{place(error.__traceback__)}the program cannot be traced, because "
+            "it asks for values that a graph does not have, or does what a graph "
+            f"cannot hold: {_first_line(error)}"
         ) from error
     finally:
         origins.restore()
@@ -124,13 +125,13 @@ def _lift(graph: GraphModule, wanted: Sequence[Tensor]) -> list[Tensor]:
             held.append(tensor)
         return inputs[id(tensor)]
 
-    for node in list(nodes.nodes):
-        if node.op != "get_attr" or _is_fresh(node):
-            continue
+    taken = [n for n in nodes.nodes if n.op == "get_attr" and not _is_fresh(n)]
+    for node in taken:
         node.replace_all_uses_with(lift(getattr(graph, str(node.target))))
-        nodes.erase_node(node)
     for tensor in wanted:
         lift(tensor)
+    for node in taken:  # the first of them marks where inputs are put
+        nodes.erase_node(node)
     graph.recompile()
     return held
 
@@ -153,16 +154,22 @@ def difference(first: Traced, again: Traced) -> str | None:
         if a.op == "get_attr":
             old = getattr(first.graph, str(a.target))
             new = getattr(again.graph, str(b.target))
-            if not torch.equal(old, new):
+            if not torch.allclose(old, new, rtol=0.0, atol=0.0, equal_nan=True):
                 return f"the constant {old} became {new}"
     if len(later) < len(earlier):
         return f"{len(earlier)} operations became {len(later)}"
+    held = zip(first.held, again.held, strict=False)
+    if len(first.held) != len(again.held) or any(a is not b for a, b in held):
+        return "tensors that it takes from outside became others"
     return None
 
 
 def _operations(graph: GraphModule) -> list[tuple[Node, str]]:
     return [
-        (node, f"{getattr(node.target, '__name__', node.target)}{node.args}")
+        (
+            node,
+            f"{getattr(node.target, '__name__', node.target)}{node.args}{node.kwargs}",
+        )
         for node in graph.graph.nodes
         if node.op not in ("placeholder", "output")
     ]

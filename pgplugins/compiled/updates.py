@@ -14,6 +14,8 @@ from pgplugins.compiled.rules import Rule, rule_of
 from pgplugins.compiled.state import Unsettled
 from pgplugins.compiled.tracing import Write
 
+_NO_STATE = object()
+
 
 class Updates:
     """Steps of Pyro's optimizers for some parameters, on the optimizers' own state.
@@ -45,11 +47,8 @@ class Updates:
 
     @property
     def current(self) -> bool:
-        """Whether the optimizers still have the state that the graph writes to."""
-        return all(
-            own.optimizer.state.get(own.param, own.state) is own.state
-            for own in self._own
-        )
+        """Whether the optimizers have the state and settings that the graph has."""
+        return all(own.is_current() for own in self._own)
 
     @property
     def decays(self) -> bool:
@@ -63,6 +62,7 @@ class _Own:
     def __init__(self, param: Tensor, optimizer: Optimizer, rule: Rule) -> None:
         (self.group,) = optimizer.param_groups
         self.param, self.optimizer, self.rule = param, optimizer, rule
+        self.known: object = optimizer.state.get(param, _NO_STATE)
         self.state: dict[str, Any] = optimizer.state.get(param, {})
         self.rate = float(self.group["lr"])
         self.lr = torch.tensor(self.rate, dtype=torch.float64, device=param.device)
@@ -74,7 +74,9 @@ class _Own:
             if self.counts
             else count
         )
+        self.taken = count
         self.decay = self.group.get("lrd", 1.0)
+        self.settings = list(self.group.values())
 
     def writes(self, gradient: Tensor) -> list[Write]:
         step = self.step + 1
@@ -93,10 +95,29 @@ class _Own:
         if self.group["lr"] != self.rate:
             self.rate = self.group["lr"]
             self.lr.fill_(self.rate)
+        if self.counts and self.state.get("step", self.taken) != self.taken:
+            # Steps that were taken elsewhere count as well.
+            self.taken = self.state["step"]
+            self.step.fill_(self.taken)
 
     def after(self, steps: int) -> None:
         if self.counts and "step" in self.state:
             self.state["step"] += steps
+            self.taken = self.state["step"]
+
+    def is_current(self) -> bool:
+        """Whether state and settings are those of the graph, the rate aside."""
+        if self.optimizer.state.get(self.param, _NO_STATE) is not self.known:
+            return False
+        settings = list(self.group.values())
+        if settings != self.settings:
+            if {**self.group, "lr": 0.0} != {
+                **dict(zip(self.group, self.settings, strict=True)),
+                "lr": 0.0,
+            }:
+                return False
+            self.settings = settings
+        return True
 
 
 def updates_of(optim: PyroOptim, params: Mapping[str, Tensor]) -> Updates | None:

@@ -89,6 +89,7 @@ class Draw:
     met: Circumstances | None = None
     heard_others: bool = False
     _log_prob: Tensor | None = field(default=None, init=False, repr=False)
+    _row_log_prob: Tensor | None = field(default=None, init=False, repr=False)
     _row: Tensor | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -146,14 +147,25 @@ class Draw:
         The value is detached, the parameters are not: its gradient is the score.
         """
         if self._log_prob is None:
+            self._log_prob = (
+                self.row_log_prob.unsqueeze(0)
+                if self.rows == 1
+                else self._density(self.value.detach())
+            )
+        return self._log_prob
+
+    @property
+    def row_log_prob(self) -> Tensor:
+        """As :attr:`log_prob` for a draw of one row, shape ``batch_shape``.
+
+        Parameters without a dimension for rows need no expansion here, and the graph
+        has one node less at every site.
+        """
+        if self._row_log_prob is None:
             # A tensor of its own: a transform with a cache would know the value that it
             # returned and hand back the path that led to it (pytorch#59822).
-            if self.rows == 1:
-                # Parameters without a dimension for rows then need no expansion.
-                self._log_prob = self._density(self.row.detach()).unsqueeze(0)
-            else:
-                self._log_prob = self._density(self.value.detach())
-        return self._log_prob
+            self._row_log_prob = self._density(self.row.detach())
+        return self._row_log_prob
 
     def _density(self, value: Tensor) -> Tensor:
         if self.off_support:
@@ -172,6 +184,19 @@ class Draw:
         """
         term = first_score_term if self.first_order else score_term
         return term(cost, self.log_prob)
+
+    def summed_score_term(self, cost: Tensor) -> Tensor:
+        """Return :meth:`score_term` summed over the rows, shape ``cost.shape[1:]``.
+
+        Cheaper than that for a draw of one row.
+
+        Args:
+            cost: As for :meth:`score_term`.
+        """
+        if self.rows > 1:
+            return self.score_term(cost).sum(0)
+        term = first_score_term if self.first_order else score_term
+        return term(cost[0], self.row_log_prob)
 
     def others_cost(self, cost: Tensor) -> Tensor | None:
         """Return the cost as the other particles alone suggest it.

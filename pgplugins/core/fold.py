@@ -164,11 +164,11 @@ class _Ledger:
     ) -> None:
         self.costs = list(costs)
         self._row_dims = {s.row_dim for s in sites if s.row_dim is not None}
-        self._sites: Sources = 0
+        self._agenda = _Agenda()
         # Sites that look at more of their cost than its value.
         self._differentiating: Sources = 0
         for site in sites:
-            self._sites |= site.bit
+            self._agenda.ahead |= site.bit
             if not first_order or _differentiates(site):
                 self._differentiating |= site.bit
         self._groups: dict[frozenset[Plate], _Group] = {}
@@ -178,7 +178,7 @@ class _Ledger:
     def _group(self, plates: frozenset[Plate]) -> _Group:
         group = self._groups.get(plates)
         if group is None:
-            group = self._groups[plates] = _Group(self._sites)
+            group = self._groups[plates] = _Group(plates, self._agenda)
         return group
 
     def add_zero(self, term: CostTerm) -> None:
@@ -195,17 +195,19 @@ class _Ledger:
         total: Tensor | None = None
         upstream = 0
         held = not site.bit & self._differentiating
-        for plates, group in self._groups.items():
+        for group in self._agenda.groups_at(site.bit):
             value, sources = group.downstream(site.bit)
             if value is None:
                 continue
+            self._agenda.running.append(group)
             upstream |= sources
-            if held:
+            if held and value.requires_grad:
                 value = value.detach()
-            if plates is not site.plates:
-                value = _sum_out(value, plates - site.plates)
+            if group.plates is not site.plates:
+                value = _sum_out(value, group.plates - site.plates)
             part = _arrange(site, value, held=held)
             total = part if total is None else total + part
+        self._agenda.ahead &= site.bit - 1
         return None if total is None else _Signal(total, upstream)
 
     def average(self, site: Site, row_dim: int) -> None:
@@ -224,6 +226,28 @@ class _Ledger:
             cost.upstream &= ~site.bit
         for group in self._groups.values():
             group.forget()
+        self._agenda.running = []
+
+
+class _Agenda:
+    """Which groups a site has to ask: those with a sum, and those with a cost for it.
+
+    A program may have a plate for every few sites, and a site need not ask all.
+    """
+
+    def __init__(self) -> None:
+        self.ahead: Sources = 0  # sites that are yet to be asked for, latest first
+        self.running: list[_Group] = []
+        self._due: dict[int, dict[_Group, None]] = {}
+
+    def wake(self, group: _Group, latest: int) -> None:
+        self._due.setdefault(latest, {})[group] = None
+
+    def groups_at(self, bit: Sources) -> Iterable[_Group]:
+        """Return the groups to ask; whoever has a sum afterwards is running."""
+        running, self.running = self.running, []
+        due = self._due.pop(bit.bit_length(), None)
+        return running if due is None else {**dict.fromkeys(running), **due}
 
 
 class _Group:
@@ -234,8 +258,9 @@ class _Group:
     depends on. The fold of a chain is then linear in its sites.
     """
 
-    def __init__(self, sites: Sources) -> None:
-        self._ahead = sites  # sites that are yet to be asked for, latest first
+    def __init__(self, plates: frozenset[Plate], agenda: _Agenda) -> None:
+        self.plates = plates
+        self._agenda = agenda
         self._waiting: dict[int, list[CostTerm]] = {}
         self._inside: list[CostTerm] = []
         self._total: Tensor | None = None
@@ -243,9 +268,13 @@ class _Group:
         self._common: Sources = -1  # sites that every cost inside depends on
 
     def append(self, cost: CostTerm) -> None:
-        latest = (cost.upstream & self._ahead).bit_length()
+        latest = (cost.upstream & self._agenda.ahead).bit_length()
         if latest:
-            self._waiting.setdefault(latest, []).append(cost)
+            waiting = self._waiting.get(latest)
+            if waiting is None:
+                waiting = self._waiting[latest] = []
+                self._agenda.wake(self, latest)
+            waiting.append(cost)
 
     def forget(self) -> None:
         """Start over: costs have changed."""
@@ -264,7 +293,6 @@ class _Group:
             self._total = value if self._total is None else self._total + value
             self._upstream |= cost.upstream
             self._common &= cost.upstream
-        self._ahead &= bit - 1
         return self._total, self._upstream
 
 

@@ -86,6 +86,10 @@ class Pool(ABC):
         """Return how many of so many particles are this rank's."""
 
     @abstractmethod
+    def largest_share(self, particles: int) -> int:
+        """Return how many of so many particles the rank has that has most."""
+
+    @abstractmethod
     def turns(self, particles: int) -> list[Pool]:
         """Return the pool of each particle that this rank runs one after another.
 
@@ -129,6 +133,10 @@ class Local(Pool):
         """All of them."""
         return particles
 
+    def largest_share(self, particles: int) -> int:
+        """All of them."""
+        return particles
+
     def turns(self, particles: int) -> list[Pool]:
         """One each."""
         return [self] * particles
@@ -142,7 +150,7 @@ LOCAL = Local()
 
 
 def group_totals(
-    values: Tensor, groups: Tensor, pool: Pool = LOCAL
+    values: Tensor, groups: Tensor, pool: Pool = LOCAL, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Sum the values of each group over all ranks, and count them.
 
@@ -150,27 +158,35 @@ def group_totals(
     have members on several ranks.
 
     Args:
-        values: Shape ``(N,)``.
+        values: Shape ``(*lead, N)``, where ``N`` may differ from rank to rank. Entries
+            along ``lead`` are treated one by one.
         groups: The group of each value, integers of shape ``(N,)``.
         pool: The ranks.
+        mask: False for entries that do not count, shape of ``values``.
 
     Returns:
-        For every value the sum and the size of its group, both of shape ``(N,)``, in
-        the dtype of ``values``. The others' mean is ``(sum - value) / (size - 1)``.
+        For every value the sum and the size of its group, both of the shape and dtype
+        of ``values``. The others' mean is ``(sum - value) / (size - 1)``.
 
     Example:
         >>> costs, ids = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([7, 7, 9])
         >>> group_totals(costs, ids)
         (tensor([3., 3., 6.]), tensor([2., 2., 1.]))
     """
+    values, groups = values.detach(), groups.long()
+    counted = torch.ones_like(values) if mask is None else mask.to(values)
+    if mask is not None:
+        values = values.where(mask, 0.0)
     ids, members = groups.unique(return_inverse=True)
-    own = torch.stack([values.detach(), torch.ones_like(values)], 1)
-    sums = own.new_zeros(len(ids), 2).index_add(0, members, own)
+    both = torch.stack([values, counted])  # (2, *lead, N)
+    own = both.reshape(both.shape[:-1].numel(), len(members)).t()
+    sums = own.new_zeros(len(ids), own.shape[1]).index_add(0, members, own)
     (everyones_ids,) = pool.rows([ids.unsqueeze(1)], "the ids of groups")
     (everyones_sums,) = pool.rows([sums], "the sums over groups")
     known, place = everyones_ids[:, 0].unique(return_inverse=True)
-    joined = sums.new_zeros(len(known), 2).index_add(0, place, everyones_sums)
-    total, size = joined[torch.searchsorted(known, groups)].unbind(1)
+    joined = sums.new_zeros(len(known), own.shape[1])
+    joined = joined.index_add(0, place, everyones_sums)
+    total, size = joined[torch.searchsorted(known, groups)].t().reshape(both.shape)
     return total, size
 
 
@@ -188,8 +204,32 @@ def mean_and_std(values: Tensor, pool: Pool = LOCAL) -> tuple[Tensor, Tensor]:
         >>> mean_and_std(torch.tensor([1.0, 2.0, 6.0]))
         (tensor(3.), tensor(2.6458))
     """
+    mean, variance = mean_and_variance(values.reshape(-1), 0, pool)
+    return mean.squeeze(0), variance.squeeze(0).sqrt()
+
+
+def mean_and_variance(
+    values: Tensor, dim: int, pool: Pool = LOCAL
+) -> tuple[Tensor, Tensor]:
+    """Return mean and variance along a dimension that is divided over ranks.
+
+    Args:
+        values: Two or more in all along ``dim``, where their number may differ from
+            rank to rank; else of one shape.
+        dim: Such as that of the particles.
+        pool: The ranks.
+
+    Returns:
+        Of the shape of ``values`` with a size of one along ``dim``, detached; the
+        variance has ``n - 1`` below, as in torch.
+
+    Example:
+        >>> mean_and_variance(torch.tensor([[1.0, 4.0], [3.0, 4.0]]), 0)
+        (tensor([[2., 4.]]), tensor([[2., 0.]]))
+    """
     values = values.detach()
-    total, count = pool.total(values.sum(), values.numel(), "the mean")
+    sums = values.sum(dim, keepdim=True)
+    total, count = pool.total(sums, values.shape[dim], "the mean")
     mean = total / count
-    squares, _ = pool.total((values - mean).square().sum(), 0, "the variance")
-    return mean, (squares / (count - 1)).sqrt()
+    squares = (values - mean).square().sum(dim, keepdim=True)
+    return mean, pool.total(squares, 0, "the variance")[0] / (count - 1)

@@ -50,9 +50,13 @@ class SharedPool(Pool):
         size, rank = self.collectives.size, self.collectives.rank
         return particles // size + (rank < particles % size)
 
+    def largest_share(self, particles: int) -> int:
+        """Rank 0's."""
+        return -(-particles // self.collectives.size)
+
     def turns(self, particles: int) -> list[Pool]:
         """One for each of its share; one more that does not count if others have it."""
-        own, most = self.share(particles), -(-particles // self.collectives.size)
+        own, most = self.share(particles), self.largest_share(particles)
         turns: list[Pool] = [self] * own
         return turns + [replace(self, counts=False)] * (most - own)
 

@@ -73,14 +73,14 @@ class ScoreFunction(Estimator):
         """Return the score term of ``cost - baseline``, shape ``batch_shape``."""
         baseline = self.baseline
         if baseline is None:
-            return draw.score_term(cost).squeeze(0)
+            return draw.summed_score_term(cost)
         guess = baseline.guess(draw, cost)
         if guess is None:
-            return draw.score_term(cost).squeeze(0)
-        term = draw.score_term(cost - guess.detach())
+            return draw.summed_score_term(cost)
+        term = draw.summed_score_term(cost - guess.detach())
         if guess.requires_grad:
-            term = term + zero_valued((cost.detach() - guess) ** 2)
-        return term.squeeze(0)
+            term = term + zero_valued((cost.detach() - guess) ** 2).squeeze(0)
+        return term
 
     def update(self, draw: Draw, cost: Tensor) -> None:
         """Let the baseline learn from the costs that it has just been used on."""

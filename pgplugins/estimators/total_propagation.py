@@ -14,6 +14,7 @@ from pgplugins.core.meeting import Met, meet
 from pgplugins.core.own_parameters import OwnParameters, own_law
 from pgplugins.core.parameters import parameters_of, with_parameters
 from pgplugins.core.path import rsample
+from pgplugins.core.pooling import LOCAL, Pool, mean_and_variance
 from pgplugins.errors import EstimatorError
 
 
@@ -28,7 +29,8 @@ class TotalPropagation(Estimator):
     exploded behind a step is not passed on through it.
 
     The weight ``k = Var P / (Var P + Var S)`` is taken from the particles at hand, for
-    every parameter of every batch element (the paper takes one for the whole policy).
+    every parameter of every batch element (the paper takes one for the whole policy);
+    with ``distributed``, from the particles of all ranks.
     Weights that left the own particle out would trust the one path that has exploded. A
     path that is not finite, or exactly zero in all particles, gets no weight.
 
@@ -87,18 +89,20 @@ class TotalPropagation(Estimator):
         particles = draw.particle_dim - 1  # parameters come last
 
         def mix(met: Met) -> Tensor:
-            return mixed(score * met.cost.unsqueeze(-1), met.path, particles)
+            scored = score * met.cost.unsqueeze(-1)
+            return mixed(scored, met.path, particles, draw.pool)
 
         return meet(own, cost.detach() - others, mix)
 
 
-def mixed(score: Tensor, path: Tensor, particles: int) -> Tensor:
+def mixed(score: Tensor, path: Tensor, particles: int, pool: Pool = LOCAL) -> Tensor:
     """Weigh two estimates of one gradient by the inverse of their variances.
 
     Args:
         score: One estimate per particle.
         path: The other, of the same shape.
         particles: The dimension of the particles.
+        pool: The ranks that the particles are divided over.
 
     Returns:
         The mix, of the same shape: the same weights for all particles.
@@ -108,10 +112,14 @@ def mixed(score: Tensor, path: Tensor, particles: int) -> Tensor:
         >>> mixed(score, path, -1)  # variances 8 and 2, so weights 0.2 and 0.8
         tensor([1.8000, 4.2000])
     """
-    of_score = score.var(particles, keepdim=True)
-    of_path = path.var(particles, keepdim=True)
+    # Side by side, for an exchange between ranks costs the same for both.
+    both = torch.stack([score, path])
+    dim = particles % score.dim() + 1
+    of_score, of_path = mean_and_variance(both, dim, pool)[1]
     total = of_score + of_path
     # Neither varies: the path of a linear cost is exact.
     weight = torch.where(total > 0, of_path / total, 0.0)
-    there = of_path.isfinite() & (path != 0).any(particles, keepdim=True)
+    moving = (path != 0).sum(particles, keepdim=True)
+    moving, _ = pool.total(moving, 0, "how many paths are not zero")
+    there = of_path.isfinite() & (moving > 0)
     return torch.where(there, weight * score + (1 - weight) * path, score)

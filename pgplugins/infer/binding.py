@@ -109,11 +109,17 @@ class BoundEstimators(nn.Module):
                 yield site, bound
 
 
-def _has_parameters(module: nn.Module) -> bool:
+def _has_parameters(module: nn.Module | None) -> bool:
     # Asked at every step: the generators of nn.Module cost more than a small site.
-    return any(p is not None for p in module._parameters.values()) or any(
-        part is not None and _has_parameters(part) for part in module._modules.values()
-    )
+    if module is None:
+        return False
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            return True
+    for part in module._modules.values():
+        if _has_parameters(part):
+            return True
+    return False
 
 
 def _module_name(site: str) -> str:

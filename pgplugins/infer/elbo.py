@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
-import pyro
 import torch
-from pyro.infer import ELBO as PyroELBO
 from pyro.infer.elbo import ELBOModule
 from pyro.infer.util import is_validation_enabled
 from pyro.util import warn_if_nan
@@ -19,19 +15,16 @@ from torch import Tensor, nn
 from pgplugins.core.fold import average_rows, fold
 from pgplugins.core.numbers import flag
 from pgplugins.core.pooling import LOCAL, Pool
+from pgplugins.core.taken import take_gradients
 from pgplugins.distributed.collectives import Distributed
 from pgplugins.distributed.session import Session, pool_of
 from pgplugins.errors import InputError
 from pgplugins.infer.choice import Estimators
-from pgplugins.infer.dependencies import Dependencies
-from pgplugins.infer.messenger import NestingUnknown
-from pgplugins.infer.objective import ProgramObjective
-from pgplugins.infer.program import run_pair, visit_pair
-from pgplugins.infer.run import Run
-from pgplugins.infer.total import check_costs, total_cost
+from pgplugins.infer.pair import PairObjective
+from pgplugins.infer.total import add_up, check_costs, total_cost
 
 
-class ELBO(ProgramObjective, PyroELBO):
+class ELBO(PairObjective):
     """A drop-in for ``Trace_ELBO`` and ``TraceGraph_ELBO``, with an estimator per site.
 
     Works with :class:`pyro.infer.SVI`, and ``elbo(model, guide)`` is a
@@ -50,6 +43,10 @@ class ELBO(ProgramObjective, PyroELBO):
         num_particles: Number of independent samples of the guide.
         vectorize_particles: Draw them side by side in an outermost plate, which
             leave-one-out baselines need.
+        chunk_size: At most how many run side by side, where all at once take too much
+            memory. Chunks are as even as they can be, and each is differentiated before
+            the next one is run, so that losses have first derivatives only. Baselines
+            compare the particles of one chunk.
         max_plate_nesting: Largest number of nested plates; guessed by running model and
             guide once if it is needed and not given.
         dependencies: How the costs downstream of a site are found: ``"provenance"``
@@ -94,8 +91,6 @@ class ELBO(ProgramObjective, PyroELBO):
         0.3
     """
 
-    _additive = True  # the loss is the mean of the particles' costs
-
     def __init__(
         self,
         num_particles: int = 1,
@@ -113,6 +108,7 @@ class ELBO(ProgramObjective, PyroELBO):
         static: bool = False,
         analytic_kl: bool = False,
         distributed: Distributed = False,
+        chunk_size: int | None = None,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         if ignore_jit_warnings or jit_options is not None:
@@ -134,10 +130,15 @@ class ELBO(ProgramObjective, PyroELBO):
             strict_enumeration_warning=strict_enumeration_warning,
             retain_graph=retain_graph,
         )
-        self._set_up(estimators, dependencies, static=static, distributed=distributed)
+        self._set_up(
+            estimators,
+            dependencies,
+            static=static,
+            distributed=distributed,
+            chunk_size=chunk_size,
+        )
         flag(analytic_kl, "analytic_kl")
         self.analytic_kl = analytic_kl
-        self._checked: object = None  # the model whose sites have been looked at
 
     def __call__(self, model: nn.Module, guide: nn.Module) -> ELBOModule:
         """Return a module whose call returns the differentiable loss.
@@ -166,7 +167,7 @@ class ELBO(ProgramObjective, PyroELBO):
             pool = pool_of(session)
             for part in self._parts(model, guide, args, kwargs, pool, corrected=False):
                 loss += part.item()
-            loss = _over_ranks(loss, pool)
+            loss = _total(loss, session)
         _warn_if_nan(loss)
         return loss
 
@@ -179,8 +180,10 @@ class ELBO(ProgramObjective, PyroELBO):
     ) -> Tensor:
         """Estimate the negative ELBO; ``backward()`` estimates its gradient.
 
-        With ``distributed`` every rank is told the loss of all; the mean over ranks of
-        the gradients is its gradient.
+        With ``chunk_size`` the gradient is taken chunk by chunk as the loss is made,
+        for all leaf tensors that it depends on; ``backward()`` hands it out, once. With
+        ``distributed`` every rank is told the loss of all; the mean over ranks of the
+        gradients is its gradient.
 
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
@@ -188,8 +191,9 @@ class ELBO(ProgramObjective, PyroELBO):
         """
         with self._estimate(model, guide, args, kwargs) as session:
             pool = pool_of(session)
-            parts = self._parts(model, guide, args, kwargs, pool, first_order=False)
-            loss = pool.estimate(_sum(parts), "the loss")
+            once = self.chunk_size is not None
+            parts = self._parts(model, guide, args, kwargs, pool, first_order=once)
+            loss = pool.estimate(self._join(parts), "the loss")
         _warn_if_nan(loss)
         return loss
 
@@ -207,7 +211,7 @@ class ELBO(ProgramObjective, PyroELBO):
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
         """
-        return _sum(self._parts(model, guide, args, kwargs, LOCAL))
+        return self._join(self._parts(model, guide, args, kwargs, LOCAL))
 
     def loss_and_grads(
         self,
@@ -234,33 +238,12 @@ class ELBO(ProgramObjective, PyroELBO):
                 loss += part.item()
                 if part.requires_grad:
                     part.backward(retain_graph=self.retain_graph)
-            loss = _over_ranks(loss, pool)
+            loss = _total(loss, session)
         _warn_if_nan(loss)
         return loss
 
-    def runs(
-        self,
-        model: Callable[..., Any],
-        guide: Callable[..., Any],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Iterator[Run]:
-        """Yield the runs whose costs, over ``num_particles``, add up to the loss.
-
-        They are to be differentiated once.
-        """
-        return self._runs(model, guide, args, kwargs, LOCAL, first_order=True)
-
-    def _estimate(
-        self,
-        model: Callable[..., Any],
-        guide: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> AbstractContextManager[Session | None]:
-        """Begin and end an estimate together with the other ranks, if there are any."""
-        prime = partial(visit_pair, model, guide, args, kwargs)
-        return self._together(prime, model, guide)
+    def _join(self, parts: Iterator[Tensor]) -> Tensor:
+        return add_up(parts) if self.chunk_size is None else take_gradients(parts)
 
     def _parts(
         self,
@@ -297,110 +280,20 @@ class ELBO(ProgramObjective, PyroELBO):
                 check_costs(total, run.costs)
             if corrected:
                 self._register_networks()
-            yield total if run.counts else 0 * total
-
-    def _runs(
-        self,
-        model: Callable[..., Any],
-        guide: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        pool: Pool,
-        *,
-        first_order: bool,
-    ) -> Iterator[Run]:
-        pyro_elbo: Any = super()
-
-        def run(
-            model: Callable[..., Any], guide: Callable[..., Any], pool: Pool
-        ) -> Run:
-            return self._run(
-                model,
-                guide,
-                args,
-                kwargs,
-                pool,
-                first_order=first_order,
-                programs=programs,
-            )
-
-        programs = (model, guide)
-        if self.vectorize_particles:
-            if math.isinf(self.max_plate_nesting):
-                pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-            particles = pool.share(self.num_particles)
-            yield run(
-                self._with_particles(model, particles),
-                self._with_particles(guide, particles),
-                pool,
-            )
-            return
-        for turn in pool.turns(self.num_particles):
-            try:
-                one = run(model, guide, turn)
-            except NestingUnknown:
-                pyro_elbo._guess_max_plate_nesting(model, guide, args, kwargs)
-                one = run(model, guide, turn)
-            yield one
-
-    def _with_particles(
-        self, program: Callable[..., Any], particles: int
-    ) -> Callable[..., Any]:
-        """Enclose a program in the plate of its particles."""
-        if not self._side_by_side:
-            return program
-        # Pyro's own name for it; Pyro's own method knows one process only.
-        plate = pyro.plate(
-            "num_particles_vectorized", particles, dim=-int(self.max_plate_nesting)
-        )
-        enclosed: Callable[..., Any] = plate(program)
-        return enclosed
-
-    def _run(
-        self,
-        model: Callable[..., Any],
-        guide: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        pool: Pool,
-        *,
-        first_order: bool,
-        programs: tuple[Callable[..., Any], ...],
-    ) -> Run:
-        particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
-
-        def execute(policy: Dependencies) -> Run:
-            return run_pair(
-                model,
-                guide,
-                args,
-                kwargs,
-                self._draws(policy, self.max_plate_nesting, particle_dim, pool),
-                first_order=first_order,
-                additive=self._additive,
-                analytic_kl=self.analytic_kl,
-                check_model=self._checked is not programs[0],
-            )
-
-        found = self._with_rows_that_fit(lambda: self._find(execute, *programs))
-        self._checked = programs[0]
-        return found._replace(counts=pool.counts)
-
-    def _get_trace(self, *args: Any) -> Any:
-        raise NotImplementedError  # Pyro's own trace generator is not used.
+            if not run.counts:
+                total = 0 * total
+            # Nothing of a run is kept while the next one runs.
+            del run, costs
+            yield total
+            del total
 
 
-def _sum(parts: Iterator[Tensor]) -> Tensor:
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
-
-
-def _over_ranks(loss: float, pool: Pool) -> float:
+def _total(loss: float, session: Session | None) -> float:
     """Add up the ranks' shares of a loss."""
+    if session is None:
+        return loss
     share = torch.tensor(loss, dtype=torch.float64)
-    return pool.total(share, 1, "the loss")[0].item()
+    return session.pool.total(share, 1, "the loss")[0].item()
 
 
 def _warn_if_nan(loss: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import pyro
@@ -14,6 +15,7 @@ from torch import Tensor
 from pgplugins.core.flatness import guard_flat_cost
 from pgplugins.core.fold import CostTerm, fold
 from pgplugins.core.pooling import LOCAL, Pool
+from pgplugins.core.taken import take_gradients
 from pgplugins.distributed.collectives import Distributed
 from pgplugins.distributed.session import pool_of
 from pgplugins.errors import InputTypeError, ProgramError
@@ -21,8 +23,9 @@ from pgplugins.infer.choice import Estimators
 from pgplugins.infer.dependencies import Dependencies
 from pgplugins.infer.messenger import NestingUnknown
 from pgplugins.infer.objective import ProgramObjective
+from pgplugins.infer.particles import SameSubsamples, Turn
 from pgplugins.infer.run import Run
-from pgplugins.infer.total import check_costs, total_cost
+from pgplugins.infer.total import add_up, check_costs, total_cost
 
 
 class ExpectedCost(ProgramObjective):
@@ -36,6 +39,9 @@ class ExpectedCost(ProgramObjective):
         num_particles: Number of independent runs that are averaged.
         vectorize_particles: Run them side by side in an outermost plate. ``False`` runs
             the program once per particle, as programs with Python control flow need.
+        chunk_size: At most how many run side by side, as for :class:`pgplugins.ELBO`.
+            The gradient is then taken chunk by chunk when the program is run, for all
+            leaf tensors that the cost depends on; ``backward()`` hands it out, once.
         max_plate_nesting: Largest number of nested plates; guessed by running the
             program once if it is needed and not given.
         dependencies: As for :class:`pgplugins.ELBO`; ``"order"`` for rollouts through
@@ -73,12 +79,19 @@ class ExpectedCost(ProgramObjective):
         dependencies: str = "provenance",
         static: bool = False,
         distributed: Distributed = False,
+        chunk_size: int | None = None,
     ) -> None:
         """Check the arguments; nothing runs before the first call."""
         self.num_particles = num_particles
         self.vectorize_particles = vectorize_particles
         self.max_plate_nesting = max_plate_nesting
-        self._set_up(estimators, dependencies, static=static, distributed=distributed)
+        self._set_up(
+            estimators,
+            dependencies,
+            static=static,
+            distributed=distributed,
+            chunk_size=chunk_size,
+        )
 
     def __call__(
         self, program: Callable[..., Any], *args: Any, **kwargs: Any
@@ -101,7 +114,6 @@ class ExpectedCost(ProgramObjective):
                 "pg.ExpectedCost()(program) takes a Pyro program, a function that "
                 f"states its costs with pg.cost; found a {type(program).__name__}."
             )
-        total: Tensor | None = None
 
         def prime() -> None:
             with _PlateSurvey():
@@ -109,12 +121,10 @@ class ExpectedCost(ProgramObjective):
 
         with self._together(prime, program) as session:
             pool = pool_of(session)
-            for part in self._each(program, args, kwargs, pool):
-                loss = self._loss(part)
-                total = loss if total is None else total + loss
-            assert total is not None
-            total = pool.estimate(total, "the expected cost")
-        return total
+            losses = self._losses(program, args, kwargs, pool)
+            chunked = self.chunk_size is not None
+            total = take_gradients(losses) if chunked else add_up(losses)
+            return pool.estimate(total, "the expected cost")
 
     def runs(
         self, program: Callable[..., Any], *args: Any, **kwargs: Any
@@ -129,40 +139,41 @@ class ExpectedCost(ProgramObjective):
         kwargs: dict[str, Any],
         pool: Pool,
     ) -> Iterator[_Part]:
-        """Run the program, once or once per particle."""
-        if self._side_by_side:
-            if math.isinf(self.max_plate_nesting):
-                self._guess_max_plate_nesting(program, args, kwargs)
-            particles = pool.share(self.num_particles)
-            yield self._run(program, args, kwargs, pool, particles)
-            return
-        for turn in pool.turns(self.num_particles):
-            try:
-                part = self._run(program, args, kwargs, turn)
-            except NestingUnknown:
-                self._guess_max_plate_nesting(program, args, kwargs)
-                part = self._run(program, args, kwargs, turn)
-            yield part
+        """Run the program as often as it takes for all particles."""
+
+        def run(turn: Turn) -> _Part:
+            with same_subsamples:
+                try:
+                    return self._run(program, args, kwargs, turn)
+                except NestingUnknown:
+                    self._guess_max_plate_nesting(program, args, kwargs)
+                    return self._run(program, args, kwargs, turn)
+
+        if self._side_by_side and math.isinf(self.max_plate_nesting):
+            self._guess_max_plate_nesting(program, args, kwargs)
+        same_subsamples = nullcontext() if self.chunk_size is None else SameSubsamples()
+        for turn in self._turns(pool):
+            yield run(turn)
 
     def _run(
         self,
         program: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        pool: Pool,
-        particles: int | None = None,
+        turn: Turn,
     ) -> _Part:
-        """Run the program once, with ``particles`` side by side if there are any."""
+        """Run the program once."""
         original = program
         nesting, particle_dim = self.max_plate_nesting, None
-        if particles is not None:
+        if turn.side_by_side is not None:
             nesting += 1
             particle_dim = -int(nesting)
-            program = pyro.plate("num_particles", particles, dim=particle_dim)(program)
+            plate = pyro.plate("num_particles", turn.side_by_side, dim=particle_dim)
+            program = plate(program)
         paths: dict[str, Tensor] = {}
 
         def execute(policy: Dependencies) -> Run:
-            draws = self._draws(policy, nesting, particle_dim, pool)
+            draws = self._draws(policy, nesting, particle_dim, turn.pool)
             paths.clear()  # of a run that has failed
             with draws, _NoObservations():
                 program(*args, **kwargs)
@@ -171,7 +182,7 @@ class ExpectedCost(ProgramObjective):
             return Run(list(draws.sites.values()), draws.costs)
 
         run = self._with_rows_that_fit(lambda: self._find(execute, original))
-        run = run._replace(counts=pool.counts)
+        run = run._replace(counts=turn.pool.counts)
         if not run.costs:
             raise ProgramError(
                 "The program has no cost. Write pg.cost(name, value) for each loss, or "
@@ -179,10 +190,26 @@ class ExpectedCost(ProgramObjective):
             )
         return _Part(run, paths, particle_dim)
 
+    def _losses(
+        self,
+        program: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        pool: Pool,
+    ) -> Iterator[Tensor]:
+        for part in self._each(program, args, kwargs, pool):
+            loss = self._loss(part)
+            # Nothing of a run is kept while the next one runs.
+            del part
+            yield loss
+            del loss
+
     def _loss(self, part: _Part) -> Tensor:
         """Return a part's share of the mean cost."""
         run, paths, particle_dim = part
-        total = total_cost(fold(run.sites, run.costs)) / self.num_particles
+        once = self.chunk_size is not None
+        costs = fold(run.sites, run.costs, first_order=once)
+        total = total_cost(costs) / self.num_particles
         # A site that is held needs no gradient of the cost, and may be what varies.
         relying = all(
             "differentiable_cost" in s.traits.needs

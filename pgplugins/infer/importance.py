@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-import torch
-from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
-from pgplugins.core.credit import Credit
-from pgplugins.core.finite import require_finite, require_zero
-from pgplugins.core.fold import Site
-from pgplugins.core.learning import teach
+from pgplugins.core.learning import is_tracing
 from pgplugins.core.numbers import within
 from pgplugins.core.pooling import Pool
 from pgplugins.distributed.collectives import Distributed
-from pgplugins.errors import InputError
+from pgplugins.errors import CompileError, InputError
 from pgplugins.infer.choice import Estimators
 from pgplugins.infer.elbo import ELBO
-from pgplugins.infer.joining import Particles, refuse_weight_zero, require_joinable
-from pgplugins.objectives.renyi import renyi_bound
+from pgplugins.infer.joined import Joining
+from pgplugins.infer.program import visit_pair
+from pgplugins.infer.static import program_key
 
 
 class RenyiELBO(ELBO):
@@ -56,6 +53,11 @@ class RenyiELBO(ELBO):
         strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
         estimators: As in :class:`~pgplugins.ELBO`.
         plate: The name of the plate whose elements have bounds of their own.
+        chunk_size: At most how many particles run side by side. All weights have to be
+            known before a particle is told what it counts for, so model and guide run
+            twice on the same random numbers: without a graph for the weights, and chunk
+            by chunk for the gradient. Bound, baselines and gradient are those of all
+            particles at once.
         distributed: As in :class:`~pgplugins.ELBO`; the mean weight is over the
             particles of all ranks, which have to be given the same data.
 
@@ -68,10 +70,13 @@ class RenyiELBO(ELBO):
     - :class:`~pgplugins.errors.NotFiniteError` for a particle of weight zero (with
       validation on);
     - :class:`~pgplugins.errors.ProgramError` if ``plate`` is no plate of the program,
-      or a site lies outside of it.
+      or a site lies outside of it; with ``chunk_size`` if the program does something
+      else when it runs again on the same random numbers;
+    - :class:`~pgplugins.errors.EstimatorError`, with ``chunk_size``, for estimators
+      that learn, which must not do so before all particles have been told.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> def model():
         ...     z = pyro.sample("z", dist.Bernoulli(0.3))
         ...     pyro.sample("x", dist.Normal(2 * z, 1.0), obs=torch.tensor(1.2))
@@ -101,6 +106,7 @@ class RenyiELBO(ELBO):
         estimators: Estimators = None,
         plate: str | None = None,
         distributed: Distributed = False,
+        chunk_size: int | None = None,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         super().__init__(
@@ -112,6 +118,7 @@ class RenyiELBO(ELBO):
             estimators=estimators,
             dependencies="plates",
             distributed=distributed,
+            chunk_size=chunk_size,
         )
         within(alpha, "alpha", -math.inf)
         if alpha == 1:
@@ -139,45 +146,40 @@ class RenyiELBO(ELBO):
         first_order: bool = True,
         corrected: bool = True,
     ) -> Iterator[Tensor]:
-        runs = list(
-            self._runs(model, guide, args, kwargs, pool, first_order=first_order)
+        runs = partial(
+            self._runs, model, guide, args, kwargs, pool, first_order=first_order
         )
-        for run in runs:
-            require_joinable(run.sites)
-        particle_dim = -int(self.max_plate_nesting) if self._side_by_side else None
-        share = pool.share(self.num_particles)
-        particles = Particles(particle_dim, share, self.plate)
-        for run in runs:
-            particles.require_plate([*run.sites, *run.costs])
-        # Runs that do not count come last, and are not joined.
-        costs = torch.cat([particles.per_particle(run.costs) for run in runs])
-        if is_validation_enabled() and not costs.isfinite().all():
-            found = [cost for run in runs for cost in run.costs]
-            refuse_weight_zero(costs, found)
-            for cost in found:
-                require_finite(cost.value, f"The cost at site {cost.name!r}")
-            require_finite(costs, "The cost of a particle")
-        before, after = pool.around(costs[:share], "the particles' costs")
-        bound = renyi_bound(torch.cat([before, costs[:share], after]), self.alpha)
-        first = len(before)
-        loss = pool.portion((particles.scale * bound.loss).sum())
-        if corrected:
-            credits = [
-                particles.credit(bound, first + min(index, share - 1))
-                if particle_dim is None
-                else particles.credit(bound, slice(first, first + share))
-                for index in range(len(runs))
-            ]
-            for run, credit in zip(runs, credits, strict=True):
-                terms = _terms(run.sites, particles, credit, first_order=first_order)
-                for term in terms:
-                    loss = loss + (term.sum() if run.counts else 0 * term.sum())
-            # The signal has seen all particles: none may learn before all are told.
-            for run, credit in zip(runs, credits, strict=True):
-                for site in reversed(run.sites):
-                    teach(site.estimator, site.draw, _signal(site, credit))
-            self._register_networks()
-        yield loss
+        sizes = [turn.side_by_side for turn in self._turns(pool)]
+        if self.chunk_size is None or len(sizes) == 1:
+            found = list(runs())  # which may find out where the particles lie
+            joining = self._joined(pool, first_order=first_order, corrected=corrected)
+            yield joining.at_once(found)
+            return
+        if is_tracing():
+            raise CompileError(
+                "A bound that joins particles in chunks (chunk_size=...) runs twice on "
+                "the same random numbers, which a compiled step cannot go back to. "
+                "Leave chunk_size or pg.compile out."
+            )
+        # What is made on the first run must not come between the two.
+        prime = partial(visit_pair, model, guide, args, kwargs)
+        self._primed.once(program_key(model, guide), prime)
+        self._settle_nesting(model, guide, args, kwargs)
+        joining = self._joined(pool, first_order=first_order, corrected=corrected)
+        yield from joining.in_chunks(runs, sizes)
+
+    def _joined(self, pool: Pool, *, first_order: bool, corrected: bool) -> Joining:
+        dim = -int(self.max_plate_nesting) if self._side_by_side else None
+        return Joining(
+            self.alpha,
+            self.plate,
+            dim,
+            pool.share(self.num_particles),
+            pool,
+            self._register_networks,
+            first_order=first_order,
+            corrected=corrected,
+        )
 
 
 class IWELBO(RenyiELBO):
@@ -194,6 +196,7 @@ class IWELBO(RenyiELBO):
         strict_enumeration_warning: As in :class:`~pgplugins.ELBO`.
         estimators: As in :class:`~pgplugins.ELBO`.
         plate: As in :class:`RenyiELBO`.
+        chunk_size: As in :class:`RenyiELBO`.
         distributed: As in :class:`RenyiELBO`.
 
     Raises:
@@ -216,6 +219,7 @@ class IWELBO(RenyiELBO):
         estimators: Estimators = None,
         plate: str | None = None,
         distributed: Distributed = False,
+        chunk_size: int | None = None,
     ) -> None:
         """Check the arguments; nothing runs before the first loss."""
         super().__init__(
@@ -228,24 +232,5 @@ class IWELBO(RenyiELBO):
             estimators=estimators,
             plate=plate,
             distributed=distributed,
+            chunk_size=chunk_size,
         )
-
-
-def _terms(
-    sites: Sequence[Site], particles: Particles, credit: Credit, *, first_order: bool
-) -> Iterator[Tensor]:
-    """Correct the gradient at every site; its cost is the loss that all share."""
-    for site in reversed(sites):
-        estimator, draw = site.estimator, site.draw
-        particles.own_plate(site)  # one that is masked out has shown no cost
-        draw.first_order = first_order
-        draw.credit = credit.weighing(particles.own_share(site))
-        term = estimator.gradient_term(draw, _signal(site, credit))
-        if term is not None:
-            if is_validation_enabled():
-                require_zero(term, estimator)
-            yield term
-
-
-def _signal(site: Site, credit: Credit) -> Tensor:
-    return credit.signal.expand((1, *site.draw.dist.batch_shape))

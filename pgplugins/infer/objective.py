@@ -23,6 +23,7 @@ from pgplugins.infer.choice import EstimatorRules, Estimators
 from pgplugins.infer.dependencies import Dependencies, check_dependencies
 from pgplugins.infer.messenger import Draws, NestingUnknown
 from pgplugins.infer.noted import notes
+from pgplugins.infer.particles import Turn, check_chunk_size, turns
 from pgplugins.infer.ranks import Checks, CommonSubsamples, Primed, SharedGradients
 from pgplugins.infer.run import Run
 from pgplugins.infer.static import EveryRun, Execute, FirstRun, program_key
@@ -34,6 +35,7 @@ class ProgramObjective:
     num_particles: int
     vectorize_particles: bool
     max_plate_nesting: float
+    chunk_size: int | None
 
     def _set_up(
         self,
@@ -42,6 +44,7 @@ class ProgramObjective:
         *,
         static: bool,
         distributed: Distributed,
+        chunk_size: int | None,
     ) -> None:
         """Check what all objectives are told, the three attributes above included.
 
@@ -53,6 +56,9 @@ class ProgramObjective:
         check_distributed(distributed)
         plate_nesting(self.max_plate_nesting)
         flag(self.vectorize_particles, "vectorize_particles")
+        check_chunk_size(
+            chunk_size, self.num_particles, vectorized=self.vectorize_particles
+        )
         check_dependencies(dependencies)
         flag(static, "static")
         self._structure: EveryRun | FirstRun = (FirstRun if static else EveryRun)(
@@ -61,6 +67,7 @@ class ProgramObjective:
         self._rules = EstimatorRules(estimators)
         self._bound = BoundEstimators()
         self.distributed = distributed
+        self.chunk_size = chunk_size
         self._checks = Checks()
         self._primed = Primed()
 
@@ -136,6 +143,15 @@ class ProgramObjective:
     def _side_by_side(self) -> bool:
         return self.vectorize_particles and self.num_particles > 1
 
+    def _turns(self, pool: Pool) -> list[Turn]:
+        """Return the runs that the particles take."""
+        return turns(
+            self.num_particles,
+            pool,
+            vectorized=self.vectorize_particles,
+            chunk_size=self.chunk_size,
+        )
+
     def _draws(
         self,
         policy: Dependencies,
@@ -146,10 +162,9 @@ class ProgramObjective:
         """Return the handler for one run."""
         return Draws(self._rules, self._bound, policy, nesting, particle_dim, pool)
 
-    @contextmanager
     def _together(
         self, prime: Callable[[], None], *programs: Callable[..., Any]
-    ) -> Iterator[Session | None]:
+    ) -> AbstractContextManager[Session | None]:
         """Make one estimate with all ranks; ``None`` stands for a single process.
 
         Args:
@@ -161,6 +176,14 @@ class ProgramObjective:
             InputError: There are more ranks than particles.
             DistributedError: The ranks do not go together.
         """
+        if self.distributed is False:
+            return nullcontext()
+        return self._over_ranks(prime, *programs)
+
+    @contextmanager
+    def _over_ranks(
+        self, prime: Callable[[], None], *programs: Callable[..., Any]
+    ) -> Iterator[Session | None]:
         with one_estimate(self.distributed, f"pg.{type(self).__name__}") as session:
             if session is None:
                 yield None

@@ -259,7 +259,12 @@ def _own_cost(
     if delegation is not None and delegation.law is not None and unmasked(law) is law:
         law = delegation.law
     if not site.draw.value.requires_grad and law is site.draw.dist:
-        shared = in_program(site, site.draw.log_prob, 0)
+        draw = site.draw
+        shared = (
+            draw.row_log_prob
+            if site.row_dim is None
+            else in_program(site, draw.log_prob, 0)
+        )
         if not drop:
             return shared
         return shared.detach() if first_order else without_direct_gradient(shared)

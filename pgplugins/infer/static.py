@@ -134,14 +134,16 @@ class FirstRun:
     """Finds the dependencies once, and again when sites, shapes or plates change.
 
     The run that shows the change is not repeated: its costs count as downstream of
-    everything, as with ``"plates"``, and the next run finds their dependencies.
+    everything, as with ``"plates"``, and the next runs find dependencies until one of
+    them is of its kind (chunks of particles may take turns in two sizes).
     """
 
     def __init__(self, kind: str) -> None:
         """Choose how they are found."""
         self._find = EveryRun(kind)
         self._known: dict[Hashable, tuple[list[Sources], list[Sources]]] = {}
-        self._changed = False
+        self._wanted: set[Hashable] = set()  # met once, and not found out yet
+        self._patience = 0
 
     def run_watched(self, execute: Execute) -> Run:
         """Run a program of which nothing is known."""
@@ -155,21 +157,27 @@ class FirstRun:
                 what can change from run to run.
         """
         program = program_key(*programs)
-        if self._known and not self._changed:
+        if self._known and not self._wanted:
             run = execute(Untracked())
-            found = self._known.get((program, structure(run)))
+            met = program, structure(run)
+            found = self._known.get(met)
             if found is not None:
                 for site, upstream in zip(run.sites, found[0], strict=True):
                     site.upstream = upstream
                 for cost, upstream in zip(run.costs, found[1], strict=True):
                     cost.upstream = upstream
             else:
-                self._changed = True
+                self._wanted.add(met)
+                self._patience = _PATIENCE
                 _depend_on_everything(run)
             return run
-        self._changed = False
         run = self._find.run_watched(lambda policy: _refuse_branches(execute, policy))
-        self._known[program, structure(run)] = (
+        met = program, structure(run)
+        self._patience -= 1
+        self._wanted.discard(met)
+        if self._patience <= 0:
+            self._wanted.clear()
+        self._known[met] = (
             [site.upstream for site in run.sites],
             [cost.upstream for cost in run.costs],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,10 +15,20 @@ _FEW = 4
 
 def total_cost(costs: Iterable[CostTerm]) -> Tensor:
     """Sum cost terms over their plates and over one another; a scalar."""
-    by_shape: dict[torch.Size, list[Tensor]] = {}
+    # Apart from those without a gradient, which the way back would pass as well.
+    alike: dict[tuple[torch.Size, bool], list[Tensor]] = {}
     for cost in costs:
-        by_shape.setdefault(cost.value.shape, []).append(cost.value)
-    return _add([_add(values).sum() for values in by_shape.values()])
+        value = cost.value
+        alike.setdefault((value.shape, value.requires_grad), []).append(value)
+    return _add([_add(values).sum() for values in alike.values()])
+
+
+def add_up(losses: Iterator[Tensor]) -> Tensor:
+    """Sum losses that are made one by one, in one graph."""
+    total = next(losses)
+    for loss in losses:
+        total = total + loss
+    return total
 
 
 def _add(values: list[Tensor]) -> Tensor:

@@ -56,8 +56,10 @@ def renyi_bound(costs: Tensor, alpha: float) -> RenyiBound:
     others = None
     if count > 1:
         mean_of_others = (held.sum(0) - held) / (count - 1)
-        own = torch.eye(count, dtype=torch.bool, device=costs.device)
-        own = own.reshape(count, count, *(1,) * (costs.dim() - 1))
-        replaced = torch.where(own, mean_of_others.unsqueeze(0), held.unsqueeze(0))
-        others = joined(replaced, 1)
+        # Taking the own weight out of the sum of all would cancel where it dominates;
+        # a matrix of all pairs of particles would not fit where there are many.
+        none = torch.full_like(held[:1], -torch.inf)
+        before = torch.cat([none, held.logcumsumexp(0)[:-1]])
+        after = torch.cat([held.flip(0).logcumsumexp(0).flip(0)[1:], none])
+        others = joined(torch.stack([before, mean_of_others, after]), 0)
     return RenyiBound(joined(scaled, 0), others, path_factor)

@@ -10,6 +10,7 @@ from pgplugins.rl.advantages import gae
 from pgplugins.rl.clipping import ClippedSurrogate, clipped_surrogate
 from pgplugins.rl.episodes import first_episodes, reset_steps
 from pgplugins.rl.groups import leave_one_out
+from pgplugins.rl.normalisation import normalized
 from pgplugins.rl.ratios import Ratios, importance_ratios
 from pgplugins.rl.returns import discounts, returns
 from pgplugins.rl.squashing import SquashedPolicy
@@ -25,6 +26,7 @@ __all__ = [
     "gae",
     "importance_ratios",
     "leave_one_out",
+    "normalized",
     "reset_steps",
     "returns",
     "truncate",

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from pgplugins.core.finite import require_finite
 from pgplugins.core.numbers import real_cost
+from pgplugins.core.pooling import group_totals
+from pgplugins.distributed.collectives import Distributed, check_distributed
+from pgplugins.distributed.session import one_estimate, pool_of
 from pgplugins.errors import InputError, InputTypeError, ShapeError
 from pgplugins.rl.recording import require_flags
 
@@ -17,6 +20,7 @@ def leave_one_out(
     *,
     mask: Tensor | None = None,
     alone: float | None = None,
+    distributed: Distributed = False,
 ) -> Tensor:
     """Mean value of the *other* members of each entry's group: a baseline.
 
@@ -40,6 +44,10 @@ def leave_one_out(
             values are ignored, and their baseline is zero.
         alone: The baseline of a member that has no others in its group. By default
             there is none, and such a group is an error.
+        distributed: The members are one part of those of all ranks (of
+            ``torch.distributed``, or another engine's
+            :class:`~pgplugins.distributed.Collectives`), divided evenly or not: an id
+            stands for the same group on all of them. ``lead`` has to be alike.
 
     Returns:
         Shape of ``values``, detached.
@@ -49,11 +57,39 @@ def leave_one_out(
         InputTypeError: The ids are no integers, or the mask is not bool.
         ShapeError: The shapes do not agree.
         NotFiniteError: A member's value is nan or infinite.
+        DistributedError: The ranks do not go together.
 
     Example:
         >>> returns = torch.tensor([1.0, 10.0, 3.0, 20.0, 5.0])
         >>> leave_one_out(returns, torch.tensor([7, 2, 7, 2, 7]))
         tensor([ 4., 20.,  3., 10.,  2.])
+    """
+    check_distributed(distributed)
+    with one_estimate(distributed, "pg.rl.leave_one_out") as session:
+        live = _members(values, groups, mask)
+        held = real_cost(values.detach(), "values").where(live, 0.0)
+        require_finite(held, "A member's value")
+        rows = (*held.shape[: held.dim() - groups.dim()], groups.numel())
+        total, size = group_totals(
+            held.reshape(rows),
+            groups.reshape(-1),
+            pool_of(session),
+            live.reshape(rows),
+        )
+        others = size.reshape(held.shape) - 1
+        if alone is None:
+            _require_others(live & (others == 0), groups)
+        mean = (total.reshape(held.shape) - held) / others.clamp_min(1)
+        mean = mean.where(others > 0, 0.0 if alone is None else alone)
+        return mean.where(live, 0.0)
+
+
+def _members(values: Tensor, groups: Tensor, mask: Tensor | None) -> Tensor:
+    """Return which values are members', shape of ``values``.
+
+    Raises:
+        InputTypeError: The ids are no integers, or the mask is not bool.
+        ShapeError: The shapes do not agree.
     """
     for name, given in (("values", values), ("groups", groups)):
         if not isinstance(given, Tensor):
@@ -78,23 +114,20 @@ def leave_one_out(
             f"dimensions and a mask of their shape; found groups {tuple(groups.shape)}"
             + ("." if mask is None else f" and a mask {tuple(mask.shape)}.")
         )
-    live = torch.ones_like(values, dtype=torch.bool) if mask is None else mask
-    held = real_cost(values.detach(), "values").where(live, 0.0)
-    require_finite(held, "A member's value")
-    ids, place = groups.reshape(-1).unique(return_inverse=True)
-    rows = held.reshape(-1, len(place))
-    counted = live.reshape(-1, len(place)).to(rows)
-    empty = rows.new_zeros(len(rows), len(ids))
-    total = empty.index_add(1, place, rows)[:, place]
-    others = empty.index_add(1, place, counted)[:, place] - counted
-    single = (counted > 0) & (others == 0)
-    if alone is None and single.any():
-        member = int(single.nonzero()[0, 1])
+    return torch.ones_like(values, dtype=torch.bool) if mask is None else mask
+
+
+def _require_others(single: Tensor, groups: Tensor) -> None:
+    """Raise if a member is the only one of its group.
+
+    Raises:
+        InputError: Naming the first one.
+    """
+    if single.any():
+        member = tuple(single.nonzero()[0, single.dim() - groups.dim() :].tolist())
+        place = member[0] if len(member) == 1 else member
         raise InputError(
-            f"pg.rl.leave_one_out: member {member} of group {int(ids[place[member]])} "
+            f"pg.rl.leave_one_out: member {place} of group {int(groups[member])} "
             "has no others in its group to take a mean of. Roll out at least two per "
             "group, or write alone=0.0 for no baseline there."
         )
-    mean = (total - rows) / others.clamp_min(1)
-    mean = mean.where(others > 0, 0.0 if alone is None else alone)
-    return mean.where(counted > 0, 0.0).reshape(values.shape)

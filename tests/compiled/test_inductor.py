@@ -137,7 +137,7 @@ def test_a_run_that_is_interrupted_leaves_nothing_askew(inductor, early):
     if step._scratch is None:
         pytest.skip("this version of the compiler allocates in another way")
     allocate = step._scratch._names["empty_strided_cpu"]
-    with pytest.raises(KeyboardInterrupt), step._alone():
+    with pytest.raises(KeyboardInterrupt), step._alone:
         allocate((3,), (1,), torch.float32)  # somewhere on the way
         raise KeyboardInterrupt
     found += compiled.run(12 - len(found), progress=False).tolist()

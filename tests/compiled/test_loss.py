@@ -259,3 +259,31 @@ def test_what_changes_from_call_to_call_is_refused():
 
     with pytest.raises(CompileError, match="something else at every call"):
         pg.compile(loss)()
+
+
+def test_tensors_from_outside_may_come_first():
+    a, b = parameter(1.0, 2.0), parameter(3.0, 4.0)
+    compiled = pg.compile(lambda: (a * b).sum())
+    assert compiled().item() == 11.0
+    assert flat_gradient(compiled(), [a, b]).tolist() == [3.0, 4.0, 1.0, 2.0]
+
+
+def test_an_argument_that_the_function_holds_as_well_has_both_gradients():
+    w = parameter(3.0)
+    compiled = pg.compile(lambda x: w * x)
+    assert flat_gradient(compiled(w), [w]).item() == 6.0
+    assert flat_gradient(compiled(w), [w]).item() == 6.0
+
+
+def test_a_module_that_changes_its_precision_is_compiled_anew():
+    net = torch.nn.Linear(4, 1)
+    compiled = pg.compile(lambda s: (net.weight * s).sum())
+    s = torch.tensor(1.0)
+    compiled(s)
+    net.double()
+    assert compiled(s).item() == pytest.approx(net.weight.sum().item())
+    net.weight = torch.nn.Parameter(torch.ones(1, 4))
+    assert compiled(s).item() == 4.0
+    net.weight.requires_grad_(False)
+    with pytest.raises(ShapeError, match="nothing that requires a gradient"):
+        compiled(s)

@@ -123,6 +123,27 @@ def test_a_learning_rate_that_the_user_changes_is_followed(name):
     assert_same(parameters(), want)
 
 
+@pytest.mark.parametrize("name", INSIDE)
+def test_plain_steps_and_steps_for_other_shapes_go_on_from_one_another(name):
+    from tests.compiled.programs import DATA, mixture_model, svi
+
+    def guide(data=DATA):
+        logit = pyro.param("logit", torch.tensor(0.0))
+        with pyro.plate("data", len(data)):
+            pyro.sample("z", pyro.distributions.Bernoulli(logits=logit))
+
+    batches = [DATA, DATA[:3], DATA, DATA[:3], DATA, DATA, DATA[:3], DATA[:3]]
+    plain = svi(mixture_model, guide, INSIDE[name](), estimators="enumerate")
+    for batch in batches:
+        plain.step(batch)
+    want = parameters()
+    mixed = svi(mixture_model, guide, INSIDE[name](), estimators="enumerate")
+    compiled = pg.compile(mixed)
+    for i, batch in enumerate(batches):
+        (mixed if i in (3, 4) else compiled).step(batch)
+    assert_same(parameters(), want)
+
+
 def test_plain_svi_goes_on_where_compiled_steps_end_and_back():
     plain = exact_svi()
     for _ in range(15):

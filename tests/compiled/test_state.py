@@ -303,3 +303,158 @@ def test_noise_that_is_not_torchs_is_refused():
 
     with pytest.raises(CompileError, match="something else at every call"):
         pg.compile(svi(model, normal_guide)).step()
+
+
+def test_distributions_made_beforehand_may_check_their_values():
+    prior = dist.Gamma(2.0, 2.0, validate_args=True)
+
+    def model():
+        pyro.sample("z", prior)
+
+    def guide():
+        rate = pyro.param("rate", torch.tensor(1.0), constraint=prior.support)
+        pyro.sample("z", dist.Gamma(2.0, rate))
+
+    rule = pyro.optim.Adam({"lr": 0.05})
+    settings = {"num_particles": 50, "vectorize_particles": True}
+    pg.compile(svi(model, guide, rule, **settings)).run(200, progress=False)
+    assert pyro.param("rate").item() == pytest.approx(2.0, abs=0.3)
+
+
+def plain_value(model, guide, *args):
+    """The loss now, which has no noise."""
+    return pg.ELBO(estimators="enumerate").loss(model, guide, *args)
+
+
+def points_model(batch):
+    mixture_model(batch["x"])
+
+
+def points_guide(batch):
+    logits = pyro.param("logit", torch.tensor(0.0))
+    with pyro.plate("data", len(batch["x"])):
+        pyro.sample("z", dist.Bernoulli(logits=logits))
+
+
+def still(model, guide):
+    """A compiled inference that stays where it is, without noise."""
+    rule = pyro.optim.SGD({"lr": 0.0})
+    return pg.compile(svi(model, guide, rule, estimators="enumerate"))
+
+
+def test_what_changes_inside_of_an_argument_is_used():
+    batch = {"x": DATA}
+    compiled = still(points_model, points_guide)
+    compiled.step(batch)
+    for x in (DATA + 2.0, DATA[:2]):
+        batch["x"] = x
+        want = plain_value(points_model, points_guide, batch)
+        assert compiled.step(batch) == pytest.approx(want, rel=1e-5)
+
+
+def test_a_tensor_that_is_passed_twice_is_two_arguments():
+    def model(a, b):
+        pyro.factor("f", -((a - b) ** 2).sum())
+        pyro.sample("z", dist.Bernoulli(0.3))
+
+    def guide(a, b):
+        pyro.sample("z", dist.Bernoulli(logits=pyro.param("l", torch.tensor(0.0))))
+
+    compiled = still(model, guide)
+    x, y = torch.zeros(2), torch.ones(2)
+    compiled.step(x, x)
+    want = plain_value(model, guide, x, y)
+    assert compiled.step(x, y) == pytest.approx(want, rel=1e-5)
+
+
+def test_batches_from_an_iterator_are_refused():
+    batches = iter(torch.arange(20.0).unbind())
+
+    def model():
+        pyro.sample("z", dist.Normal(next(batches), 1.0))
+
+    with pytest.raises(CompileError, match="something else at every call"):
+        pg.compile(svi(model, normal_guide)).step()
+
+
+def test_a_parameter_that_is_frozen_stays():
+    inference = svi(normal_model, normal_guide)
+    compiled = pg.compile(inference)
+    for _ in range(3):
+        compiled.step()
+    pyro.param("loc").unconstrained().requires_grad_(False)
+    before = parameters()
+    for _ in range(3):
+        compiled.step()
+    assert parameters()["loc"] == before["loc"]
+    assert parameters()["scale"] != before["scale"]
+
+
+def test_settings_of_optimizer_and_objective_are_followed():
+    inference = exact_svi()
+    compiled = pg.compile(inference)
+    compiled.step()
+    (optimizer,) = inference.optim.optim_objs.values()
+    optimizer.param_groups[0]["betas"] = (0.0, 0.0)
+    optimizer.state.clear()
+    before = parameters()["logits"]
+    compiled.step()
+    moved = (parameters()["logits"] - before).abs()
+    torch.testing.assert_close(moved, torch.full((4,), 0.05), rtol=1e-3, atol=1e-5)
+    assert len(optimizer.state) == 1
+    inference.optim = pyro.optim.SGD({"lr": 0.0})
+    before = parameters()["logits"]
+    compiled.step()
+    assert torch.equal(parameters()["logits"], before)
+
+
+def test_a_global_module_and_what_a_class_reads_are_noticed(monkeypatch):
+    class Model:
+        def __call__(self):
+            with pyro.poutine.scale(scale=SCALE):
+                mixture_model()
+
+    compiled = still(Model(), mixture_guide)
+    compiled.step()
+    monkeypatch.setitem(globals(), "SCALE", 4.0)
+    want = plain_value(Model(), mixture_guide)
+    assert compiled.step() == pytest.approx(want, rel=1e-5)
+
+
+def test_a_run_stops_at_the_first_loss_that_is_not_finite():
+    def model():
+        z = pyro.sample("z", dist.Normal(3.0, 1.0))
+        u = torch.rand(())
+        pyro.factor("f", torch.where(u < 0.02, torch.nan, 0.0) + 0 * z)
+
+    def end(many):
+        pyro.set_rng_seed(0)
+        with pyro.validation_enabled(False):
+            compiled = pg.compile(svi(model, normal_guide))
+            compiled.step()
+        pyro.set_rng_seed(1)
+        compiled._known.clear()
+        with pytest.raises(NotFiniteError):
+            while True:
+                compiled.run(100, progress=False) if many else compiled.step()
+        return parameters()
+
+    assert end(True) == end(False)
+
+
+def test_noise_that_only_torch_draws_is_the_same_however_a_run_is_split():
+    def model():
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("g", dist.Gamma(2.0, 2.0))
+
+    def guide():
+        pyro.sample("z", dist.Normal(pyro.param("m", torch.tensor(1.0)), 1.0))
+        rate = pyro.param("r", torch.tensor(1.0), constraint=dist.constraints.positive)
+        pyro.sample("g", dist.Gamma(2.0, rate))
+
+    def trained(*parts):
+        pyro.set_rng_seed(0)
+        compiled = pg.compile(svi(model, guide))
+        return torch.cat([compiled.run(n, progress=False) for n in parts])
+
+    assert torch.equal(trained(12), trained(5, 7))

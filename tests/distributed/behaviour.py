@@ -151,6 +151,23 @@ def a_rank_that_fails_in_a_surrogate(rank, size):
 
 
 @behaviour
+def a_member_alone_on_all_ranks(rank, size):
+    ids = torch.tensor([[0, 1], [1, 7], [0, 0]][rank])
+    return pg.rl.leave_one_out(torch.ones(2), ids, distributed=True).tolist()
+
+
+@behaviour
+def steps_that_differ(rank, size):
+    costs = torch.ones(4 + rank, 2)
+    return pg.rl.leave_one_out(costs, torch.zeros(2).long(), distributed=True).tolist()
+
+
+@behaviour
+def one_value_on_all_ranks(rank, size):
+    return pg.rl.normalized(torch.ones(int(rank == 1)), distributed=True).tolist()
+
+
+@behaviour
 def ranks_that_part(rank, size):
     def more():
         guide()

@@ -127,7 +127,7 @@ def leave_one_out(mine, distributed):
 
 @case
 def one_particle_on_each_of_three_ranks(mine, distributed):
-    noise.use([torch.distributed.get_rank()] if distributed else [0, 1, 2], 3)
+    noise.use([_rank()] if distributed else [0, 1, 2], 3)
     choice = pg.estimator("score_function", baseline="leave_one_out")
     objective = unprimed(
         pg.ELBO(
@@ -170,6 +170,48 @@ def lax(mine, distributed):
 def lax_of_a_wide_event(mine, distributed):
     objective = elbo(distributed, "lax", "score_function")
     return train(objective, 35, width=13)
+
+
+@case
+def total_propagation(mine, distributed):
+    return train(elbo(distributed, "total_propagation", "score_function"), 5)
+
+
+@case
+def total_propagation_of_one_particle_on_each_rank(mine, distributed):
+    noise.use([_rank()] if distributed else [0, 1, 2], 3)
+    objective = unprimed(
+        pg.ELBO(
+            num_particles=3,
+            vectorize_particles=True,
+            max_plate_nesting=1,
+            estimators={"z": "total_propagation", "b": "score_function"},
+            distributed=distributed,
+        )
+    )
+    return train(objective, 2)
+
+
+@case
+def total_propagation_of_paths_that_are_dead_on_some_ranks(mine, distributed):
+    """A path weighs by what it is on all ranks: only the first particle's moves."""
+    loc = torch.tensor([0.3, -0.2], requires_grad=True)
+    live = (torch.tensor(mine) == 0).to(loc)
+
+    def program():
+        a, linear = pyro.sample("a", Bell(loc, 0.7).to_event(1)).unbind(-1)
+        pg.cost("c", live * a**2 + 3 * (a > 0.2).to(loc) + linear)
+
+    objective = pg.ExpectedCost(
+        estimators="total_propagation",
+        num_particles=PARTICLES,
+        max_plate_nesting=0,
+        distributed=distributed,
+    )
+    loss = unprimed(objective)(program)
+    loss.backward()
+    reduce_gradients([loc], distributed=distributed)
+    return [loss.item(), *loc.grad.tolist()]
 
 
 @case
@@ -357,6 +399,84 @@ def groups(mine, distributed):
     total, size = group_totals(values[mine], ids[mine], pool)
     found = pool.rows([torch.stack([total / size, size], 1)], "the result")[0]
     return found.t().reshape(-1).tolist()
+
+
+def joined(members, distributed):
+    """Every member's numbers, shape ``(members, *)``, in the order of all members."""
+    if not distributed:
+        return members.reshape(-1).tolist()
+    pool = SharedPool(collectives_of(True))
+    return pool.rows([members], "the result")[0].reshape(-1).tolist()
+
+
+def rollouts():
+    """Costs and what counts of them, shape ``(time, members)``; and group ids."""
+    generator = torch.Generator().manual_seed(2)
+    costs = torch.randn(4, PARTICLES, generator=generator, dtype=torch.float64) + 3
+    mask = torch.rand(4, PARTICLES, generator=generator) < 0.7
+    # Of one step no member counts on the last rank; one group lies on a single rank.
+    mask[1, 5:] = False
+    return costs.where(mask, torch.nan), mask, torch.tensor([5, 5, 2, 9, 2, 5, 9])
+
+
+@case
+def leave_one_out_by_groups(mine, distributed):
+    costs, mask, ids = rollouts()
+    whole = torch.arange(PARTICLES, dtype=torch.float64) ** 2
+    found = [pg.rl.leave_one_out(whole[mine], ids[mine], distributed=distributed)]
+    found += pg.rl.leave_one_out(
+        costs[:, mine],
+        ids[mine],
+        mask=mask[:, mine],
+        alone=0.5,
+        distributed=distributed,
+    )
+    return joined(torch.stack(found, 1), distributed)
+
+
+@case
+def leave_one_out_where_a_rank_has_none(mine, distributed):
+    costs = torch.tensor([1.0, 4.0, 2.0, 7.0])
+    ids = torch.tensor([3, 8, 3, 8], dtype=torch.int32)
+    here = mine if not distributed else [[0], [], [1, 2, 3]][_rank()]
+    here = [i for i in here if i < len(costs)]
+    found = pg.rl.leave_one_out(costs[here], ids[here], distributed=distributed)
+    return joined(found.unsqueeze(1), distributed)
+
+
+@case
+def normalized(mine, distributed):
+    costs, mask, _ = rollouts()
+    found = pg.rl.normalized(
+        costs[:, mine], mask=mask[:, mine], distributed=distributed
+    )
+    whole = torch.arange(PARTICLES, dtype=torch.float64) ** 2
+    here = mine if not distributed else [[0], [], [1, 2, 3, 4, 5, 6]][_rank()]
+    ragged = pg.rl.normalized(whole[here], distributed=distributed)
+    return joined(found.t(), distributed) + joined(ragged.unsqueeze(1), distributed)
+
+
+@case
+def policy_gradient_of_normalized_costs_less_groups(mine, distributed):
+    """What recorded rollouts come to: baselines, normalisation, terms, gradients."""
+    costs, mask, ids = rollouts()
+    actions = torch.linspace(-1, 1, costs.numel()).reshape(costs.shape)[:, mine]
+    costs, mask, ids = costs[:, mine], mask[:, mine], ids[mine]
+    mu = torch.tensor(0.2, requires_grad=True)
+    others = pg.rl.leave_one_out(
+        costs, ids, mask=mask, alone=0.0, distributed=distributed
+    )
+    advantages = pg.rl.normalized(costs - others, mask=mask, distributed=distributed)
+    terms = pg.surrogate(
+        dist.Normal(mu, 0.5), actions, advantages, mask=mask, distributed=distributed
+    )
+    terms.sum().backward()
+    reduce_gradients([mu], "sum", distributed=distributed)
+    return [mu.grad.item()]
+
+
+def _rank():
+    return torch.distributed.get_rank()
 
 
 # Particles one after another: in rounds, one on each rank.

@@ -116,6 +116,23 @@ def test_a_rank_that_fails_in_a_surrogate(shown):
         assert told.startswith("DistributedError: Rank 1 has failed: ShapeError")
 
 
+def test_a_member_alone_on_all_ranks(shown):
+    assert shown[1].startswith("InputError: pg.rl.leave_one_out: member 1 of group 7")
+    for told in (shown[0], shown[2]):
+        assert told.startswith("DistributedError: Rank 1 has failed: InputError")
+
+
+def test_steps_that_differ(shown):
+    for told in shown:
+        assert told.startswith("DistributedError: The ranks have parted")
+        assert "the sums over groups" in told
+
+
+def test_one_value_on_all_ranks(shown):
+    for told in shown:
+        assert told.startswith("InputError: pg.rl.normalized: 1 value counts")
+
+
 def test_ranks_that_part(shown):
     for told in shown:
         assert told.startswith("DistributedError: The ranks have parted")

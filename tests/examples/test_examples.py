@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -104,9 +105,9 @@ def test_mixed_latents_reach_the_same_bound_with_different_variance():
     assert variance["score + pathwise"] < 0.5 * variance["score everywhere"]
 
 
-def test_lqr_policy_comes_near_the_riccati_optimum(tmp_path):
+def test_lqr_comes_near_the_riccati_optimum(tmp_path):
     picture = tmp_path / "picture.png"
-    printed = run("lqr_policy", "--plot", str(picture))
+    printed = run("lqr", "--plot", str(picture))
     assert picture.stat().st_size > 10_000
     nothing, best = row(printed, "Expected cost of doing nothing")
     for label in ("reparameterized", "hybrid"):
@@ -116,6 +117,72 @@ def test_lqr_policy_comes_near_the_riccati_optimum(tmp_path):
         assert updates < 60
     cost = row(printed, "score_function")[0]
     assert best <= cost < 0.7 * nothing + 0.3 * best
+
+
+def test_cartpole_is_on_the_way(tmp_path):
+    picture = tmp_path / "picture.png"
+    printed = run("cartpole", "--plot", str(picture))
+    assert picture.stat().st_size > 10_000
+    assert "solved" not in printed
+    curve = [float(x) for x in re.findall(r"mean return +([\d.]+)", printed)]
+    assert curve[0] < 35
+    recent = row(printed, "gave up below 475:")[0]
+    # Seeds 0 to 4 get to 124 and more.
+    assert 3 * curve[0] < recent < 475
+
+
+def test_pendulum_prints_a_row_for_every_training(tmp_path):
+    picture = tmp_path / "picture.png"
+    printed = run("pendulum", "--plot", str(picture))
+    assert picture.stat().st_size > 10_000
+    for label in (
+        "score_function through 50 steps",
+        "reparameterized through 50 steps",
+        "hybrid through 50 steps",
+        "score_function through 200 steps",
+        "reparameterized through 200 steps",
+    ):
+        mean, middle, largest = row(printed, label)
+        # Four updates teach little: most episodes still hang down.
+        assert -1900 < mean < -900
+        assert 0 < middle <= largest
+    assert "Best: " in printed
+
+
+def test_inventory_learns_with_every_choice(tmp_path):
+    picture = tmp_path / "picture.png"
+    printed = run("inventory", "--plot", str(picture))
+    assert picture.stat().st_size > 10_000
+    (best,) = re.findall(r"at first, ([\d.]+) at best", printed)
+    variances = []
+    for label, share in (
+        ("enumerate the orders", 85),
+        ("measure-valued", 80),
+        ("score + pathwise", 75),
+        ("score everywhere", 55),
+    ):
+        z, variance, _, profit, reached = row(printed, label)
+        assert abs(z) < 6
+        assert share < reached <= 100
+        assert reached == pytest.approx(100 * profit / float(best), abs=0.1)
+        variances.append(variance)
+    assert all(a < 0.7 * b for a, b in pairwise(variances))
+
+
+def test_gaussian_bandit_measures_what_the_closed_forms_say(tmp_path):
+    picture = tmp_path / "picture.png"
+    printed = run("gaussian_bandit", "--plot", str(picture))
+    assert picture.stat().st_size > 10_000
+    table = [line.split() for line in printed.splitlines()[3:7]]
+    for wiggle, *numbers, best in table:
+        score, score_seen, path, path_seen, hybrid = map(float, numbers)
+        # 300 gradients know their variance to 8%.
+        assert score_seen == pytest.approx(score, rel=0.5)
+        assert path_seen == pytest.approx(path, rel=0.5)
+        # About one wiggle is where the better one changes.
+        assert (path < score) == (float(wiggle) < 1.1)
+        assert hybrid < 1.2 * min(score, path)
+        assert best != ("reparameterized" if float(wiggle) > 1.1 else "score_function")
 
 
 def test_own_estimator_is_unbiased_and_varies_less():

@@ -2,22 +2,26 @@
 
 A cart is to be brought to rest. The policy is u_t ~ Normal(-K_t x_t, sigma) with a gain
 of its own at each step; its best expected cost is known from Riccati's recursion. The
-gains are learned with three gradient estimators, and after every update the exact
-expected cost of the policy is compared with the best.
+gains are learned with several gradient estimators, from several seeds each, and after
+every update the exact expected cost of the policy is compared with the best.
 
-    python examples/lqr_policy.py --plot lqr_policy.png
+    python examples/lqr.py --plot lqr.png
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from statistics import median
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from rich.console import Console
+from rich.progress import Progress, TaskID
 from torch import Tensor
 
 import pgplugins as pg
@@ -44,7 +48,8 @@ def option(default: Any, text: str) -> Any:
 class Settings:
     """What can be set on the command line."""
 
-    seed: int = option(0, "seed of every random number")
+    seed: int = option(0, "first of the seeds")
+    seeds: int = option(5, "runs of each estimator, with consecutive seeds")
     horizon: int = option(8, "number of actions")
     sigma: float = option(0.5, "standard deviation of the policy")
     rollouts: int = option(16, "rollouts per update")
@@ -102,15 +107,21 @@ def best_gains(horizon: int) -> Tensor:
     return torch.stack(gains[::-1])
 
 
-def train(estimator: str, settings: Settings) -> list[float]:
+def train(
+    estimator: str, seed: int, settings: Settings, bar: Progress, task: TaskID
+) -> list[float]:
     """Learn the gains from zero; the exact expected cost after every update."""
-    pyro.set_rng_seed(settings.seed)
+    pyro.set_rng_seed(seed)
     gains = torch.zeros(settings.horizon, 1, 2, requires_grad=True)
     optimizer = torch.optim.Adam([gains], lr=settings.rate)
     rollout = make_rollout(gains, settings.sigma)
     # The start is the environment's draw: it has no parameters to learn.
     objective = pg.ExpectedCost(
-        estimators={"force_*": estimator}, num_particles=settings.rollouts
+        estimators={"force_*": estimator},
+        num_particles=settings.rollouts,
+        max_plate_nesting=0,
+        # Which force has an effect on which cost is the same at every run.
+        static=True,
     )
     costs = []
     for _ in range(settings.updates):
@@ -118,6 +129,7 @@ def train(estimator: str, settings: Settings) -> list[float]:
         objective(rollout).backward()
         optimizer.step()
         costs.append(expected_cost(gains.detach(), settings.sigma).item())
+        bar.advance(task)
     return costs
 
 
@@ -137,19 +149,25 @@ def measure(settings: Settings) -> dict[str, float]:
     return {row.estimator: row.variance for row in found.rows}
 
 
-def updates_until(costs: list[float], level: float) -> str:
+def updates_until(costs: list[float], level: float) -> float:
     """The number of updates after which the cost was first below a level."""
-    return next((str(i + 1) for i, c in enumerate(costs) if c < level), "never")
+    return next((i + 1 for i, c in enumerate(costs) if c < level), math.inf)
 
 
-def draw_picture(curves: dict[str, list[float]], best: float, path: str) -> None:
-    """Draw how far the policy is from the best, after every update."""
+def draw_picture(curves: dict[str, list[list[float]]], best: float, path: str) -> None:
+    """Draw how far the policies are from the best after every update."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
-    for name, costs in curves.items():
-        ax.semilogy([cost / best - 1 for cost in costs], label=name)
+    for i, (name, runs) in enumerate(curves.items()):
+        above = [[cost / best - 1 for cost in costs] for costs in runs]
+        for costs in above:
+            ax.semilogy(costs, color=f"C{i}", alpha=0.25, linewidth=1)
+        middle = [median(at_once) for at_once in zip(*above, strict=True)]
+        # Dashed, so that curves on top of one another are both seen.
+        style = {"color": f"C{i}", "linestyle": "--" if name == "hybrid" else "-"}
+        ax.semilogy(middle, **style, label=f"{name}, median of {len(runs)}")
     ax.set_xlabel("update")
     ax.set_ylabel("expected cost above the Riccati optimum, relative")
     ax.legend()
@@ -175,22 +193,38 @@ def main() -> None:
     """Train with every estimator and print how far each got."""
     settings = parse()
     if settings.tiny:
-        settings = replace(settings, horizon=4, updates=60, runs=30)
+        settings = replace(settings, horizon=4, updates=60, runs=30, seeds=1)
     torch.set_num_threads(1)
-    curves = {name: train(name, settings) for name in ESTIMATORS}
+    # pg.compare shows a progress bar of its own.
     variances = measure(settings)
+    curves = {}
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        for name in ESTIMATORS:
+            task = bar.add_task(name, total=settings.seeds * settings.updates)
+            curves[name] = [
+                train(name, settings.seed + i, settings, bar, task)
+                for i in range(settings.seeds)
+            ]
     best = expected_cost(best_gains(settings.horizon), settings.sigma).item()
     start = expected_cost(torch.zeros(settings.horizon, 1, 2), settings.sigma).item()
     print(f"Expected cost of doing nothing {start:.3f}, Riccati optimum {best:.3f}")
+    print(f"Medians of {settings.seeds} runs:")
     heads = ("final cost", "above optimum", "within 5% after", "variance at start")
     print(f"  {'':16s}{''.join(f'{head:>19s}' for head in heads)}")
-    for name, costs in curves.items():
+    for name, runs in curves.items():
+        final = median(costs[-1] for costs in runs)
+        updates = median(updates_until(costs, 1.05 * best) for costs in runs)
         print(
-            f"  {name:16s}{costs[-1]:19.3f}{costs[-1] / best - 1:19.2%}"
-            f"{updates_until(costs, 1.05 * best):>19s}{variances[name]:19.3g}"
+            f"  {name:16s}{final:19.3f}{final / best - 1:19.2%}"
+            f"{f'{updates:g}' if math.isfinite(updates) else 'never':>19s}"
+            f"{variances[name]:19.3g}"
         )
     if settings.plot:
         draw_picture(curves, best, settings.plot)
+        print(f"picture: {settings.plot}")
 
 
 if __name__ == "__main__":
