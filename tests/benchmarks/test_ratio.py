@@ -40,4 +40,4 @@ def test_a_ratio_is_taken_within_each_round():
 def test_growth_is_what_a_step_takes_and_gives_back():
     """64 MB; allocator and interpreter may add or save a few."""
     size = 16_000_000
-    assert abs(growth(lambda: torch.ones(size), 2) - 4 * size) < 8e6
+    assert abs(growth(lambda: torch.ones(size, dtype=torch.float32), 2) - 4 * size) < 8e6

@@ -43,12 +43,13 @@ STILL = 1e-12
 @pytest.fixture(autouse=True)
 def as_timed():
     """The settings of ``python -m tests.benchmarks``."""
-    threads = torch.get_num_threads()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float32)
     with pyro.validation_enabled(False):
         yield
     torch.set_num_threads(threads)
-    pyro.clear_param_store()
+    torch.set_default_dtype(dtype)
 
 
 def assert_same_mean(one, other, share):
