@@ -1,9 +1,12 @@
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
-import torch
 
-from tests.benchmarks.memory import HERE, growth
+from tests.benchmarks.memory import ALLOCATOR, HERE
 from tests.benchmarks.ratio import Block, Timed, alternate
 
 
@@ -38,6 +41,18 @@ def test_a_ratio_is_taken_within_each_round():
 
 @pytest.mark.skipif(not HERE, reason="needs /proc/self/clear_refs")
 def test_growth_is_what_a_step_takes_and_gives_back():
-    """64 MB; allocator and interpreter may add or save a few."""
-    size = 16_000_000
-    assert abs(growth(lambda: torch.ones(size, dtype=torch.float32), 2) - 4 * size) < 8e6
+    """64 MB, in a fresh process as in the command; a few may come or go besides."""
+    code = (
+        "import torch; from tests.benchmarks.memory import growth\n"
+        "step = lambda: torch.ones(16_000_000, dtype=torch.float32)\n"
+        "print(growth(step, 2))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **ALLOCATOR},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert abs(int(found.stdout) - 64e6) < 8e6
