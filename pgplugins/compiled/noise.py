@@ -110,6 +110,12 @@ def _normal(
     return noise * std + mean
 
 
+def _normal_at(mean: Tensor, std: Tensor, *, generator: Any = None) -> Tensor:
+    shape = torch.broadcast_shapes(mean.shape, std.shape)
+    noise = torch.randn(shape, dtype=mean.dtype, device=mean.device)
+    return noise * std + mean
+
+
 def _uniform(
     self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Any = None
 ) -> Tensor:
@@ -129,6 +135,7 @@ def _bernoulli(self: Tensor, *, generator: Any = None) -> Tensor:
 
 IN_TERMS_OF_NOISE: dict[Any, Callable[..., Tensor]] = {
     aten.normal_functional.default: _normal,
+    aten.normal.Tensor_Tensor: _normal_at,
     aten.uniform.default: _uniform,
     aten.exponential.default: _exponential,
     aten.bernoulli.default: _bernoulli,

@@ -287,3 +287,13 @@ def test_a_module_that_changes_its_precision_is_compiled_anew():
     net.weight.requires_grad_(False)
     with pytest.raises(ShapeError, match="nothing that requires a gradient"):
         compiled(s)
+
+
+def test_held_normals_take_their_noise_from_outside():
+    loss, params, exact = gaussian("score_function", 256)
+    compiled = pg.compile(loss)
+    found = torch.stack([flat_gradient(compiled(), params) for _ in range(1500)])
+    assert_mean(found, exact)
+    (known,) = compiled._known.values()
+    assert [one.normal for one in known.step._noise] == [True]
+    assert not known.step._draws
