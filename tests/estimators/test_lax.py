@@ -356,7 +356,7 @@ def learnt(calls_of):
     """What one estimator has learnt of a site with two parameters per element."""
     estimator = pg.estimator("lax")
     torch.manual_seed(0)
-    noise = torch.randn(2000, dtype=torch.float64)
+    noise = torch.randn(4000, dtype=torch.float64)
     for part in noise.split(calls_of):
         mu, s = parameter([1.0] * len(part)), parameter([1.0] * len(part))
         draw = estimator.draw(Normal(mu, s))
