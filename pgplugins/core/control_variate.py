@@ -7,7 +7,6 @@ not seen the current draw; its second part comes along the path (Grathwohl et al
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,11 +23,9 @@ from pgplugins.core.path import rsample
 from pgplugins.core.provenance import plain
 from pgplugins.core.quadratics import FullQuadratic, Guess, SeparableQuadratic
 from pgplugins.core.regression import PastRegression
-from pgplugins.core.waiting import WaitingCalls
 from pgplugins.errors import EstimatorError
 
 _FULL = 12  # coordinates up to which all products are used
-_CALLS = 24  # that wait at most before something is learnt from them
 
 
 class _Step(NamedTuple):
@@ -68,7 +65,6 @@ class ControlVariate(nn.Module):
         self.separable = SeparableQuadratic()
         # What the scores explain of the noise that the quadratic's path brings in.
         self.noise = PastRegression(horizon=10.0, ridge=1e-3)
-        self.waiting = WaitingCalls()
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row, detached, and keep the attached sample for the control."""
@@ -136,51 +132,20 @@ class ControlVariate(nn.Module):
             afterwards(self.separable.update, u, costs[:, 0], said)
             return
         own, count = extra.own, step.score.shape[-1]
+        score = step.score.reshape(-1, count)
+        if step.guess is not None:
+            slope = own.gradient(step.guess.value).reshape(-1, count)
+            gradient = _column(step.rest, batch) * score + slope
+            scores, gradients = draw.pool.rows([score, gradient], what)
+            afterwards(self.noise.update, scores.unsqueeze(0), gradients.unsqueeze(0))
         path = torch.stack([own.gradient(part) for part in step.u.unbind(-1)], -2)
-        costs = _column(f, batch)
-        none = torch.zeros_like(costs)
-        shown = [
-            torch.full_like(costs, size),
-            u,
-            path.reshape(-1, size * count),
-            step.score.reshape(-1, count),
-            costs,
-            none if step.others is None else torch.ones_like(costs),
-            none if step.others is None else _column(step.others, batch),
-            none if step.guess is None else _column(step.rest, batch),
-        ]
-        (rows,) = draw.pool.rows([torch.cat(shown, 1)], what)
-        afterwards(self._learn, rows)
-
-    def _learn(self, rows: Tensor) -> None:
-        """Let a call wait, and learn from those that wait if there are enough.
-
-        Args:
-            rows: Side by side how many coordinates there are, the coordinates, their
-                paths, scores, costs, whether there are other particles and their mean,
-                and the costs less what has been foretold of them.
-        """
-        rows = rows[rows.isfinite().all(1)]
-        if len(rows) == 0:
-            return
-        size = int(rows[0, 0])
-        self.waiting.add([rows])
-        enough = self.full.missing(size)
-        if self.waiting.rows < enough and self.waiting.calls < _CALLS:
-            return
-        (waited,), _ = self.waiting.take()
-        # Calls of as many columns may have had another number of coordinates.
-        waited = waited[waited[:, 0] == size]
-        count = (waited.shape[1] - size - 5) // (size + 1)
-        _, u, path, score, last = waited.split([1, size, size * count, count, 4], 1)
-        costs, heard, others, rest = last.unbind(1)
-        path = path.reshape(-1, size, count)
-        slope = self.full.slope(u, path)
-        if slope is not None:
-            gradient = rest.unsqueeze(-1) * score + slope
-            self.noise.update(score.unsqueeze(0), gradient.unsqueeze(0))
-        others = others.where(heard > 0, math.nan)
-        self.full.update(u, path, score, costs, others)
+        parts = [u, path.reshape(-1, size * count), score, _column(f, batch)]
+        if step.others is not None:
+            parts.append(_column(step.others, batch))
+        u, path, score, costs, *by_row = draw.pool.rows(parts, what)
+        paths = path.reshape(-1, size, count)
+        said = by_row[0][:, 0] if by_row else None
+        afterwards(self.full.update, u, paths, score, costs[:, 0], said)
 
 
 def _column(value: Tensor, batch: int) -> Tensor:

@@ -59,24 +59,8 @@ class FullQuadratic(nn.Module):
         product, square = self.levels.value.unbind()
         return (product / square.clamp_min(1e-300)).clamp(0.0, 1.0).to(u)
 
-    def missing(self, size: int) -> float:
-        """How many rows of so many coordinates are worth new coefficients."""
-        return self.past.missing(1, _count(size))
-
-    def slope(self, u: Tensor, path: Tensor) -> Tensor | None:
-        """Return the path gradients of guesses, shape ``(N, P)``; ``None`` at first.
-
-        Args:
-            u: Coordinates, shape ``(N, M)``.
-            path: Their gradients for the parameters, shape ``(N, M, P)``.
-        """
-        found = self.past.coefficients()
-        if found is None or found.shape[1] != _count(u.shape[-1]):
-            return None
-        return torch.einsum("njp,j->np", _slopes(u, path), found[0, :, 0].to(u))
-
     def update(
-        self, u: Tensor, path: Tensor, score: Tensor, f: Tensor, others: Tensor
+        self, u: Tensor, path: Tensor, score: Tensor, f: Tensor, others: Tensor | None
     ) -> None:
         """Learn from rows.
 
@@ -85,7 +69,7 @@ class FullQuadratic(nn.Module):
             path: Their gradients for the parameters, shape ``(N, M, P)``.
             score: Shape ``(N, P)``.
             f: Costs, shape ``(N,)``.
-            others: Other particles' mean of cost less guess, shape ``(N,)``; nan
+            others: Other particles' mean of cost less guess, shape ``(N,)``; ``None``
                 without any.
         """
         guess = self.guess(u)
@@ -96,14 +80,22 @@ class FullQuadratic(nn.Module):
         mean = self.means.value[-1].to(f)
         # Less the mean so far: what is left to the regression is shrunk by its ridge.
         rest = f - mean
-        value, level = (0.0, mean) if guess is None else (guess.value, guess.level)
-        said = others - level
-        trust = self._trust(u)
-        if not others.isnan().all():
-            # Which leaves out rows that are not finite.
+        if others is not None:
+            value, level = (0.0, mean) if guess is None else (guess.value, guess.level)
+            said = others - level
+            trust = self._trust(u)
             self.levels.update(torch.stack([(f - value - level) * said, said**2], -1))
-        rest = rest - trust * said.where(~others.isnan(), 0.0)
-        slopes = _slopes(u, path)
+            rest = rest - trust * said
+        first, second = _pairs(u)
+        slopes = torch.cat(
+            [
+                torch.zeros_like(path[:, :1]),
+                path,
+                u[:, first, None] * path[:, second]
+                + u[:, second, None] * path[:, first],
+            ],
+            1,
+        )
         columns = phi.unsqueeze(-1) * score.unsqueeze(1) - slopes
         targets = (rest.unsqueeze(-1) * score).t().unsqueeze(-1)
         self.past.update(columns.permute(2, 0, 1), targets)
@@ -188,19 +180,6 @@ def _monomials(u: Tensor) -> Tensor:
     first, second = _pairs(u)
     return torch.cat(
         [torch.ones_like(u[..., :1]), u, u[..., first] * u[..., second]], -1
-    )
-
-
-def _slopes(u: Tensor, path: Tensor) -> Tensor:
-    """Return the monomials' path gradients, shape ``(N, monomials, P)``."""
-    first, second = _pairs(u)
-    return torch.cat(
-        [
-            torch.zeros_like(path[:, :1]),
-            path,
-            u[:, first, None] * path[:, second] + u[:, second, None] * path[:, first],
-        ],
-        1,
     )
 
 

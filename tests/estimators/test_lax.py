@@ -317,11 +317,7 @@ def test_a_cost_that_is_not_finite_does_not_spoil_the_state():
 
 
 def shapes(estimator):
-    return {
-        k: tuple(v.shape)
-        for k, v in estimator.state_dict().items()
-        if "waiting" not in k  # a few calls wait as they are
-    }
+    return {k: tuple(v.shape) for k, v in estimator.state_dict().items()}
 
 
 @pytest.mark.parametrize("width", [2, 40])
@@ -350,30 +346,6 @@ def test_state(width):
         assert torch.equal(call(other, (4,), 8), want)
         torch.manual_seed(t)
         assert not torch.allclose(call(pg.estimator("lax"), (4,), 8), want)
-
-
-def learnt(calls_of):
-    """What one estimator has learnt of a site with two parameters per element."""
-    estimator = pg.estimator("lax")
-    torch.manual_seed(0)
-    noise = torch.randn(4000, dtype=torch.float64)
-    for part in noise.split(calls_of):
-        mu, s = parameter([1.0] * len(part)), parameter([1.0] * len(part))
-        draw = estimator.draw(Normal(mu, s))
-        at = 1 + part
-        draw = type(draw).of_row(
-            draw.dist, at, extra=draw.extra, held_dist=draw.held_dist
-        )
-        draw.extra.sample = draw.dist.loc + draw.dist.scale * part
-        cost = jump(at).unsqueeze(0)
-        estimator.gradient_term(draw, cost)
-        estimator.update(draw, cost)
-    return estimator.control.full.past.coefficients()[0, :, 0]
-
-
-def test_calls_that_wait_teach_what_they_would_have_taught_at_once():
-    # Up to what the averages begin with, and 24 rows that wait at most.
-    torch.testing.assert_close(learnt(1), learnt(100), rtol=0.1, atol=0.05)
 
 
 def test_no_element_sees_the_current_draw_of_another():
