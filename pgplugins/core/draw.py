@@ -216,9 +216,11 @@ class Draw:
         dim = self.particle_dim
         if dim is None:
             return None
-        self.heard_others = True
         cost = cost.detach()
         total, count = self.pool.total(
             cost.sum(dim, keepdim=True), cost.shape[dim], "the other particles' costs"
         )
-        return None if count < 2 else (total - cost) / (count - 1)
+        if count < 2:
+            return None
+        self.heard_others = True
+        return (total - cost) / (count - 1)
