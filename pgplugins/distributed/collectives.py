@@ -10,6 +10,12 @@ from torch import Tensor
 
 from pgplugins.errors import DistributedError, InputTypeError
 
+if torch.distributed.is_available():
+    # Before there is a group: its functions keep the group that they find as a default
+    # argument, past destroy_process_group, and an optimizer imports it sooner or later.
+    # Gloo's threads then outlive the interpreter and abort the process at times.
+    import torch.distributed.nn
+
 
 @runtime_checkable
 class Collectives(Protocol):

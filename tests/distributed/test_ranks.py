@@ -180,6 +180,32 @@ def test_the_example_is_run_by_torchrun():
     assert exact < last < exact + 0.5
 
 
+ONE_RANK = """
+import glob, sys, torch, pgplugins
+torch.distributed.init_process_group(
+    "gloo", init_method=sys.argv[1], rank=0, world_size=1
+)
+weight = torch.zeros(1, requires_grad=True)
+optimizer = torch.optim.SGD([weight])
+pgplugins.ELBO(num_particles=2, distributed=True)
+import torch._dynamo  # as optimizers do
+torch.distributed.destroy_process_group()
+print(*(open(name).read() for name in glob.glob("/proc/self/task/*/comm")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_a_group_that_was_destroyed_leaves_no_thread(tmp_path):
+    """Threads of gloo that outlive the interpreter abort the process at times."""
+    address = (tmp_path / "meeting").as_uri()
+    command = [sys.executable, "-c", ONE_RANK, address]
+    done = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip()
+    assert "gloo" not in done.stdout
+
+
 @pytest.mark.parametrize("way", ["killed", "asleep"])
 def test_a_lost_rank_ends_the_other_with_an_error(way, tmp_path):
     address = (tmp_path / "meeting").as_uri()

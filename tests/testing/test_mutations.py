@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 import pgplugins as pg
-from pgplugins.core import baselines, draw
+from pgplugins.core import baselines
+from pgplugins.core.draw import Draw
 from pgplugins.core.own_parameters import OwnParameters
 from pgplugins.estimators.hybrid import Hybrid
 from pgplugins.plugins import estimator_class
@@ -22,8 +23,8 @@ EDITS = [
     ("score_function", "cost - guess.detach()", "guess.detach()"),
     (
         "score_function",
-        "term = draw.score_term(cost -",
-        "term = 0.99 * draw.score_term(cost -",
+        "term = draw.summed_score_term(cost -",
+        "term = 0.99 * draw.summed_score_term(cost -",
     ),
     ("reparameterized", "rsample(dist))", "rsample(dist) + 0.01)"),
     ("reparameterized", "rsample(dist))", "rsample(dist).detach())"),
@@ -70,10 +71,14 @@ def test_an_edit_is_caught(name, old, new):
 
 
 def test_a_baseline_of_all_draws_is_caught(monkeypatch):
-    def mean_of_all(cost, dim):
-        return cost.mean(dim, keepdim=True).expand_as(cost)
+    of_others = Draw.others_cost
 
-    monkeypatch.setattr(draw, "leave_one_out_mean", mean_of_all)
+    def mean_of_all(self, cost):
+        if self.credit is not None or of_others(self, cost) is None:
+            return of_others(self, cost)
+        return cost.detach().mean(self.particle_dim, keepdim=True).expand_as(cost)
+
+    monkeypatch.setattr(Draw, "others_cost", mean_of_all)
     with pytest.raises(AssertionError, match=r"_n2\]|unbiased_gradient"):
         pg.testing.check_estimator("score_function")
 
