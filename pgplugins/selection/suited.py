@@ -111,3 +111,8 @@ def weighs_elements(candidate: Estimator) -> bool:
 def relies_on_path(candidate: Estimator) -> bool:
     """Whether it is biased where the cost jumps."""
     return {"rsample", "differentiable_cost"} <= candidate.traits.needs
+
+
+def unguarded(candidate: Estimator) -> bool:
+    """Whether it relies on a path without looking at it itself."""
+    return relies_on_path(candidate) and not hasattr(candidate, "fallback")

@@ -186,7 +186,7 @@ def test_the_second_moments_are_those_in_closed_form(d, s):
     expected = {}
     for index, name in enumerate(c.name for c in auto.candidates):
         exact = quadratic_variances(d, s)[name]
-        found = auto.race.standing(index)
+        found = auto.turns.race.standing(index)
         # At least 8 calls of 4,000 rows: the standard error of a variance of heavy
         # tails (squares of scores) is below 3% here.
         assert found.variance == pytest.approx(exact, rel=0.15), name
@@ -223,7 +223,7 @@ def test_coupled_draws_are_held_against_leave_one_out(logit, level):
         )
         loss.sum().backward()
     for index, exact in enumerate((disarm, score)):
-        found = auto.race.standing(index).variance / many
+        found = auto.turns.race.standing(index).variance / many
         assert found == pytest.approx(exact, rel=0.1)
     assert auto.choice == (
         "disarm"
@@ -270,7 +270,7 @@ def test_a_dear_enumeration_gives_way_where_its_rows_are_not_worth_it():
 
     auto = pg.estimator("auto", candidates=("enumerate", "score_function"))
     learn(auto, cost, lambda: Categorical(logits=logits), 64, 100)
-    cheap, dear = auto.race.standing(1), auto.race.standing(0)
+    cheap, dear = auto.turns.race.standing(1), auto.turns.race.standing(0)
     assert dear.cost == 210
     assert auto.choice == (
         "score_function" if cheap.criterion < dear.criterion else "enumerate"
@@ -348,8 +348,8 @@ def test_it_does_not_flap_between_equals():
         pg.expectation(
             lambda x: x + 1, Bernoulli(logits=b), estimator=auto, num_samples=2
         ).backward()
-        if not auto.race.contestants:
-            settled.append(int(auto.incumbent))
+        if not auto.turns.race.contestants:
+            settled.append(auto.turns.holder)
     races = sum(a != b for a, b in pairwise(settled))
     assert races <= 1
     assert len(settled) > 0.75 * 1500
@@ -382,7 +382,7 @@ def test_those_passed_over_add_little_to_the_noise():
     mu = parameter(0.0)
     auto = pg.estimator("auto", candidates=("reparameterized", "score_function"))
     learn(auto, lambda x: x + 0.3 * x**2, lambda: Normal(mu, 1.0), 16, 200)
-    mine, its = (auto.race.standing(i) for i in (0, 1))
+    mine, its = (auto.turns.race.standing(i) for i in (0, 1))
     assert auto.choice == "reparameterized"
     worse = its.criterion / mine.criterion
     assert worse > 1.5
@@ -434,7 +434,7 @@ def test_without_a_gradient_nothing_is_learned_and_nothing_fails():
     with torch.no_grad():
         for _ in range(80):
             pg.expectation(lambda x: x, Bernoulli(0.3), estimator=auto, num_samples=4)
-    assert not auto.race.calls.any()
+    assert not auto.turns.race.calls.any()
 
 
 def test_no_warning_is_given_where_nothing_is_wrong():
@@ -448,6 +448,6 @@ def test_the_verdict_on_a_jump_is_not_taken_back():
     mu = parameter(0.0)
     auto = pg.estimator("auto")
     learn(auto, jump, lambda: Normal(mu, 1.0), 32, 100)
-    assert int(auto.audit.verdict) == JUMPS
+    assert int(auto.standings.audit.verdict) == JUMPS
     learn(auto, lambda x: x, lambda: Normal(mu, 1.0), 32, 100)
     assert auto.choice == "lax"

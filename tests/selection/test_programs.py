@@ -278,7 +278,7 @@ def test_the_gradient_of_the_sites_own_density_counts():
     )
     learn(elbo, model, guide, 100)
     auto = elbo.estimator_of("w")
-    path, score = (auto.race.standing(i).variance for i in (0, 1))
+    path, score = (auto.turns.race.standing(i).variance for i in (0, 1))
     assert path == pytest.approx(3 / scale**2, rel=0.1)
     assert score == pytest.approx(0.0, abs=0.1)
     assert auto.choice == "lax"
