@@ -118,12 +118,7 @@ class Primed:
 
     def once(self, programs: Hashable, prime: Callable[[], None]) -> None:
         """Call ``prime`` unless the programs are known."""
-        try:
-            known = programs in self._programs
-        except TypeError:  # what cannot be a key is run again
-            prime()
-            return
-        if not known:
+        if programs not in self._programs:
             prime()
             self._programs.add(programs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
-from types import FunctionType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ _EVERYTHING: Sources = -1
 _PROGRAMS = 16
 _QUIET_PATHS = 64
 _PATIENCE = 100
+_SIMPLE = (bool, int, float, str)
 
 
 class EveryRun:
@@ -87,10 +88,7 @@ class EveryRun:
         return run
 
     def _paths(self, program: Hashable) -> _Paths:
-        try:
-            paths = self._programs.get(program)
-        except TypeError:  # what cannot be a key is watched at every run
-            return _Paths()
+        paths = self._programs.get(program)
         if paths is None:
             while len(self._programs) >= _PROGRAMS:
                 del self._programs[next(iter(self._programs))]
@@ -229,21 +227,51 @@ def _refuse_branches(execute: Execute, policy: Dependencies) -> Run:
 def program_key(*programs: Callable[..., Any]) -> Hashable:
     """Tell programs apart; a closure that is made anew for every call is the same one.
 
-    Closures of the same code differ if they hold different numbers, names or functions.
+    Functions of the same code differ if they hold different numbers, names, functions
+    or methods, in their closures or as defaults; methods if they belong to different
+    instances.
     """
     return tuple(_identity(program) for program in programs)
 
 
-def _identity(program: Callable[..., Any]) -> Hashable:
-    code = getattr(program, "__code__", None)
-    if code is None:
-        return program
-    held = [cell.cell_contents for cell in getattr(program, "__closure__", None) or ()]
-    return code, tuple(
-        _identity(part) if isinstance(part, FunctionType) else part
+def _identity(
+    program: Callable[..., Any], within: frozenset[FunctionType] = frozenset()
+) -> Hashable:
+    if isinstance(program, MethodType):  # made anew whenever it is looked up
+        return _identity(program.__func__, within), _Itself(program.__self__)
+    if not isinstance(program, FunctionType):
+        return _Itself(program)
+    if program in within:  # it calls itself
+        return program.__code__
+    within |= {program}
+    held = [_content(cell) for cell in program.__closure__ or ()]
+    held += program.__defaults__ or ()
+    held += (program.__kwdefaults__ or {}).values()
+    return program.__code__, tuple(
+        part if isinstance(part, _SIMPLE) else _identity(part, within)
         for part in held
-        if isinstance(part, (bool, int, float, str, FunctionType))
+        if isinstance(part, (*_SIMPLE, FunctionType, MethodType))
     )
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a name that is assigned later
+        return None
+
+
+class _Itself:
+    """Stands for one object, whatever that says of its equality and its hash."""
+
+    def __init__(self, one: object) -> None:
+        self.one = one
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.one is other.one
+
+    def __hash__(self) -> int:
+        return id(self.one)
 
 
 def structure(run: Run) -> Hashable:

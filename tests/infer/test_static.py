@@ -1,7 +1,10 @@
 """Dependencies that are found once: the same gradients, also when the shape changes."""
 
+from dataclasses import dataclass
+
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 import pgplugins as pg
@@ -46,3 +49,101 @@ def test_a_new_shape_is_met_without_running_twice():
         torch.testing.assert_close(found, gradient(like, data, seed))
         runs.append((gradient(plates, data, seed) - gradient(sound, data, seed)).norm())
     assert min(runs) > 0.01, "the two ways differ, so the comparison tells them apart"
+
+
+class Coins:
+    """A program whose cost depends on the coin that the instance names."""
+
+    def __init__(self, counted):
+        self.counted = counted
+
+    def run(self, counted=None):
+        coins = [
+            pyro.sample(
+                name,
+                dist.Bernoulli(logits=pyro.param(f"{name}_logit", torch.zeros(()))),
+            )
+            for name in ("a", "b")
+        ]
+        pg.cost("reward", 3 * coins[self.counted if counted is None else counted])
+
+    __call__ = run
+
+
+@dataclass
+class WithoutHash(Coins):
+    """Compared by value and mutable, so that Python gives it no hash."""
+
+    counted: int
+
+
+def bound_methods():
+    return Coins(0).run, Coins(1).run
+
+
+def defaults():
+    return [lambda counted=i: Coins(0).run(counted) for i in range(2)]
+
+
+def keyword_defaults():
+    return [lambda *, counted=i: Coins(0).run(counted) for i in range(2)]
+
+
+def closures_over_methods():
+    return [(lambda run: lambda: run())(Coins(i).run) for i in range(2)]
+
+
+def instances():
+    return Coins(0), Coins(1)
+
+
+def instances_without_hash():
+    return WithoutHash(0), WithoutHash(1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        bound_methods,
+        defaults,
+        keyword_defaults,
+        closures_over_methods,
+        instances,
+        instances_without_hash,
+    ],
+)
+def test_programs_of_the_same_code_do_not_share_what_depends_on_what(make):
+    """What the first has shown would leave the second without its gradient."""
+    few = {"num_particles": 8, "max_plate_nesting": 0}
+    static = pg.ExpectedCost(estimators="score_function", static=True, **few)
+    sound = pg.ExpectedCost(estimators="score_function", **few)
+    programs = make()
+
+    def rewarded(objective, which):
+        pyro.set_rng_seed(1)
+        pyro.get_param_store().clear()
+        objective(programs[which]).backward()
+        store = pyro.get_param_store()
+        grads = [store[f"{name}_logit"].grad for name in ("a", "b")]
+        return torch.stack([torch.zeros(()) if g is None else g for g in grads])
+
+    for which in (0, 1):
+        rewarded(static, which)  # counts everything as downstream where it is new
+        found = rewarded(static, which)
+        torch.testing.assert_close(found, rewarded(sound, which), rtol=0, atol=0)
+        assert found[which] != 0 and found[1 - which] == 0
+
+
+def test_a_program_that_calls_itself_is_no_riddle():
+    def walk(steps=3):
+        coin = pyro.sample(f"c{steps}", dist.Bernoulli(logits=logit))
+        pg.cost(f"k{steps}", coin)
+        if steps:
+            walk(steps - 1)
+
+    logit = torch.tensor(0.0, requires_grad=True)
+    objective = pg.ExpectedCost(estimators="enumerate", static=True)
+    for _ in range(2):
+        logit.grad = None
+        objective(walk).backward()
+        assert logit.grad == 4 * 0.25
