@@ -3,6 +3,10 @@
 Like torch's ``register_kl``: an estimator asks for a feature of a distribution, and the
 most specific type that has it answers. ``to_event`` and ``expand`` are seen through: a
 feature belongs to the distribution of one element.
+
+A type with a ``log_prob`` of its own is another law than the one that it is derived
+from, and does not inherit what that offers: a zero-inflated Poisson has not the weak
+derivative of a Poisson.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgplugins.core.parts import element
+from pgplugins.core.parts import describe, element, is_another_law
 from pgplugins.errors import EstimatorError
 
 T = TypeVar("T")
@@ -51,9 +55,30 @@ class Feature(Generic[T]):
 
         return keep
 
-    def supports(self, dist: Distribution) -> bool:
-        """Whether the family of ``dist`` makes the offer."""
-        return self._find(dist) is not None
+    def lack(self, dist: Distribution) -> str | None:
+        """Say that the family of ``dist`` makes no offer; ``None`` if it does.
+
+        Example:
+            >>> from torch.distributions import Poisson
+            >>> Feature("relaxation").lack(Poisson(2.0))
+            'Poisson has no relaxation; families that have one: none'
+        """
+        if self._find(dist) is not None:
+            return None
+        what = self.name.replace("_", " ")
+        kind = type(element(dist))
+        said = (
+            f"{describe(dist)} has no {what}; families that have one: "
+            f"{', '.join(self.families()) or 'none'}"
+        )
+        base = next((k for k in kind.__mro__ if k in self._offers), None)
+        if base is None:
+            return said
+        return (
+            f"{said} ({kind.__name__} has a log_prob of its own and so may be another "
+            f"law than {base.__name__}; register its {what} with "
+            f"pgplugins.families.{self.name})"
+        )
 
     def of(self, dist: Distribution) -> T | None:
         """Return what the family of ``dist`` offers; ``None`` if nothing."""
@@ -69,6 +94,8 @@ class Feature(Generic[T]):
             found = self._offers.get(kind)
             if found is not None:
                 return found
+            if is_another_law(kind):
+                return None
         return None
 
 

@@ -34,11 +34,8 @@ def misfit(estimator: Estimator, dist: Distribution) -> str | None:
             f"{describe(dist)} has no finite support to enumerate (enumerate_support)"
         )
     for name, feature in FEATURES.items():
-        if name in needs and not feature.supports(dist):
-            return (
-                f"{describe(dist)} has no {name.replace('_', ' ')}; families that have "
-                f"one: {', '.join(feature.families())}"
-            )
+        if name in needs and (lack := feature.lack(dist)) is not None:
+            return lack
     if "log_prob" in needs and (fault := _score_fault(dist)) is not None:
         return fault
     return estimator.refusal(dist)

@@ -35,6 +35,24 @@ def element(dist: Distribution) -> Distribution:
     return dist
 
 
+def is_another_law(kind: type) -> bool:
+    """Whether a type's density may be another than that of the type it derives from.
+
+    Then what is known of that one by its type says nothing of this one. Torch and Pyro
+    derive types that write the same density in another way.
+
+    Example:
+        >>> from torch.distributions import Poisson
+        >>> class Doubled(Poisson):
+        ...     def log_prob(self, value):
+        ...         return super().log_prob(value / 2)
+        >>> is_another_law(Doubled), is_another_law(Poisson)
+        (True, False)
+    """
+    library = kind.__module__.partition(".")[0] in ("torch", "pyro")
+    return "log_prob" in vars(kind) and not library
+
+
 def parts_of(dist: Distribution) -> Iterator[Distribution]:
     """Yield ``dist`` and every distribution that it is made of.
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
+from torch.distributions.kl import _KL_REGISTRY
 
+from pgplugins.core.parts import is_another_law, parts_of
 from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.infer.layout import same_scale
 
@@ -47,14 +49,31 @@ def _weigh_alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def divergence(q: Distribution, p: Distribution) -> Tensor | None:
     """Return ``KL(q || p)``, shape ``batch_shape``; ``None`` without a closed form.
 
+    Torch takes the closed form of the types that two laws derive from, whatever
+    densities they have themselves; such a law is left to sampling.
+
     Example:
         >>> from torch.distributions import Cauchy, Normal
         >>> divergence(Normal(1.0, 1.0), Normal(0.0, 1.0))
         tensor(0.5000)
         >>> divergence(Normal(1.0, 1.0), Cauchy(0.0, 1.0))
     """
+    if not (_is_registered(q) and _is_registered(p)):
+        return None
     try:
         found: Tensor = kl_divergence(q, p)
     except NotImplementedError:
         return None
     return found
+
+
+def _is_registered(law: Distribution) -> bool:
+    """Whether a closed form is meant for this law, not for one it derives from."""
+    for part in parts_of(law):
+        kinds = type(part).__mro__
+        own = next((i for i, kind in enumerate(kinds) if is_another_law(kind)), None)
+        if own is not None and not any(
+            kind in pair for pair in _KL_REGISTRY for kind in kinds[: own + 1]
+        ):
+            return False
+    return True

@@ -13,6 +13,7 @@ from torch.distributions import (
 )
 
 import pgplugins as pg
+from pgplugins.core.features import weak_derivative
 from pgplugins.core.fit import misfit, require_fit, suggestion
 from pgplugins.core.parts import describe, element
 
@@ -87,3 +88,42 @@ def test_descriptions_show_what_is_wrapped():
 def test_the_element_of_an_event_is_below_every_to_event():
     nested = Independent(Independent(Bernoulli(torch.full((2, 3), 0.5)), 1), 1)
     assert type(element(nested)) is Bernoulli
+
+
+class Doubled(Poisson):
+    """Another law than the one that it is derived from: twice its draws."""
+
+    def sample(self, sample_shape=()):
+        return 2 * super().sample(torch.Size(sample_shape))
+
+    def log_prob(self, value):
+        return super().log_prob(value / 2)
+
+
+class Renamed(Poisson):
+    """The same law."""
+
+
+@pytest.mark.parametrize("name", ["measure_valued", "finite_difference"])
+def test_a_law_of_its_own_does_not_inherit_what_a_family_offers(name):
+    """Else ``auto`` takes the gradient of a Poisson, 8.6, for this one's 20.0."""
+    rate = torch.tensor(0.3, requires_grad=True).exp()
+    estimator = pg.estimator(name)
+    law = Doubled(rate, validate_args=False)
+    for found in (misfit(estimator, law), misfit(pg.estimator("disarm"), law)):
+        assert "Doubled has no" in found
+    assert "log_prob of its own" in misfit(estimator, law)
+    assert misfit(estimator, Renamed(rate)) is None
+    law = Independent(Doubled(rate.expand(2), validate_args=False), 1)
+    assert misfit(estimator, law).startswith("Independent(Doubled) has no")
+
+
+def test_a_law_of_its_own_may_register_an_offer():
+    rate = torch.tensor(1.3, requires_grad=True)
+
+    class Registered(Doubled):
+        pass
+
+    weak_derivative.register(Registered)(weak_derivative._offers[Poisson])
+    assert misfit(pg.estimator("measure_valued"), Registered(rate)) is None
+    assert misfit(pg.estimator("measure_valued"), Doubled(rate)) is not None

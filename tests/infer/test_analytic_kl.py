@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import pgplugins as pg
+from pgplugins.infer.analytic_kl import divergence
 from tests.infer.scripted import Coin, exact, moments, parameters
 from tests.statistics import gradients
 
@@ -141,6 +142,30 @@ def test_a_pair_without_a_closed_form_is_sampled():
         torch.manual_seed(0)
         losses.append(pg.ELBO(analytic_kl=analytic).loss(model, guide))
     assert losses[0] == losses[1]
+
+
+class Lopsided(dist.Normal):
+    """Another law than the one that it is derived from."""
+
+    def log_prob(self, value):
+        return super().log_prob(value) + (value > self.loc) * 0.3
+
+
+class Known(Lopsided):
+    """One whose divergence somebody has registered."""
+
+
+@torch.distributions.register_kl(Known, Known)
+def _known(p, q):
+    return p.loc - q.loc
+
+
+def test_a_law_of_its_own_does_not_have_the_divergence_of_its_family():
+    law, known = Lopsided(1.0, 1.0), Known(1.0, 1.0)
+    assert divergence(law, dist.Normal(0.0, 1.0)) is None
+    assert divergence(dist.Normal(0.0, 1.0), law) is None
+    assert divergence(law.to_event(0), law.to_event(0)) is None
+    assert divergence(known, Known(0.25, 1.0)) == 0.75
 
 
 def test_the_option_is_a_flag():
