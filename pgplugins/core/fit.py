@@ -79,7 +79,8 @@ def require_fit(estimator: Estimator, dist: Distribution, where: str = "") -> No
     reason = misfit(estimator, dist)
     if reason is not None:
         raise EstimatorError(
-            f"{where}estimator {estimator.name!r} does not fit: {reason}. "
+            f"{where}estimator {estimator.name!r} does not fit: "
+            f"{reason.removesuffix('.')}. "
             f"Write {suggestion(dist)} instead."
         )
 

@@ -25,6 +25,10 @@ from pgplugins.errors import EstimatorError
 
 _D = TypeVar("_D", bound=Distribution)
 
+_SIMPLE = (bool, int, float, str)
+# What handlers set after construction.
+_OF_INSTANCES = frozenset({"_validate_args", "has_rsample", "has_enumerate_support"})
+
 
 @singledispatch
 def parameters_of(dist: Distribution) -> dict[str, Tensor]:
@@ -80,11 +84,9 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
         else value
         for name, value in values.items()
     }
+    settings = _settings(dist, values)
     try:
-        rebuilt = type(dist)(
-            **values,  # type: ignore[arg-type]
-            **_settings(dist, values),
-        )
+        rebuilt = type(dist)(**values, **settings)  # type: ignore[arg-type]
     except (AssertionError, TypeError, ValueError) as error:
         raise EstimatorError(
             f"{type(dist).__name__} cannot be rebuilt from its parameters "
@@ -97,7 +99,27 @@ def with_parameters(dist: Distribution, values: dict[str, Tensor]) -> Distributi
             f"{tuple(rebuilt.batch_shape)} instead of {tuple(dist.batch_shape)}. Use "
             'estimator="reparameterized" or "score_function" for it.'
         )
+    _require_alike(rebuilt, dist)
     return rebuilt
+
+
+def _require_alike(rebuilt: Distribution, dist: Distribution) -> None:
+    """Raise if a constructor made another setting of an attribute than it was told.
+
+    Raises:
+        EstimatorError: Naming the attribute.
+    """
+    state = rebuilt.__dict__
+    for name, value in dist.__dict__.items():
+        if isinstance(value, _SIMPLE) and name not in _OF_INSTANCES:
+            found = state.get(name, value)
+            if isinstance(found, _SIMPLE) and found != value == value:  # no nan
+                raise EstimatorError(
+                    f"{type(dist).__name__} cannot be rebuilt from its parameters: its "
+                    f"attribute {name!r} would be {found!r} instead of {value!r}. Keep "
+                    "what the constructor is told in an attribute of the same name, or "
+                    'use estimator="reparameterized" or "score_function" for it.'
+                )
 
 
 def _copy(dist: _D) -> _D:
@@ -150,6 +172,13 @@ def _settings(dist: Distribution, values: dict[str, Tensor]) -> dict[str, Any]:
                 if hasattr(dist, attribute):
                     found[name] = getattr(dist, attribute)
                     break
+            else:
+                raise EstimatorError(
+                    f"{type(dist).__name__} cannot be rebuilt from its parameters: "
+                    f"nothing says what its constructor was told for {name!r}. Keep it "
+                    "in an attribute of that name, or use "
+                    'estimator="reparameterized" or "score_function" for it.'
+                )
     return found
 
 
