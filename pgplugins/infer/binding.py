@@ -36,6 +36,7 @@ class BoundEstimators(nn.Module):
         module = _module_name(site)
         if self._keys.get(site) != key:
             self._modules.pop(module, None)
+            self._seen.pop(site, None)  # it would bring back the copy that goes
             copied = _own_copy(choice.estimator)
             copied.site = site
             self.add_module(module, copied)

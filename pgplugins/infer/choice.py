@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from pyro.distributions import ExpandedDistribution
 from torch.distributions import Distribution
 
 from pgplugins.core.estimator import Estimator
@@ -109,7 +110,7 @@ class EstimatorRules:
             if fnmatchcase(site.name, pattern):
                 self._matched.add(pattern)
                 return Choice(chosen, f"chosen by pattern {pattern!r}")
-        base = element(unmasked(unwrapped(site.dist)))
+        base = _family(site.dist)
         for kind in type(base).__mro__:
             if kind in self._types:
                 return Choice(self._types[kind], f"chosen by type {kind.__name__}")
@@ -136,3 +137,10 @@ class EstimatorRules:
                     f"estimators names {pattern!r}, but no random site matches it."
                     f"{did_you_mean(pattern, names)} Random sites: {there_are}."
                 )
+
+
+def _family(dist: Distribution) -> Distribution:
+    """Return what a type in the mapping is meant for: the law without its wrappers."""
+    base = element(unmasked(unwrapped(dist)))
+    # What Pyro makes in a plate of a law that does not know how to expand.
+    return _family(base.base_dist) if isinstance(base, ExpandedDistribution) else base
