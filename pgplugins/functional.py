@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pgplugins.core.derivatives import refuse_second
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
@@ -51,7 +52,8 @@ def expectation(
 
     Raises:
         InputError: ``num_samples`` is not a positive integer.
-        EstimatorError: The estimator does not fit the distribution.
+        EstimatorError: The estimator does not fit the distribution; from ``backward``
+            with ``create_graph=True``, if it has first derivatives only.
         ShapeError: The cost has another shape.
         NotFiniteError: A cost is nan or infinite.
         FlatCostError: The estimator is pathwise and the cost varies without a gradient.
@@ -90,6 +92,7 @@ def expectation(
     if "differentiable_cost" in found.site.traits.needs:
         kind = describe(unmasked(unwrapped(dist)))
         guard_flat_cost([found.site.draw.value], draws, kind, chosen.name, loss)
+    refuse_second(loss, [("", chosen)])
     return loss
 
 

@@ -188,12 +188,15 @@ class ELBO(PairObjective):
         Raises:
             NotFiniteError: A log-density is nan or infinite (with validation on).
             DistributedError: The ranks do not go together.
+            EstimatorError: From ``backward`` with ``create_graph=True``, if an
+                estimator has first derivatives only.
         """
         with self._estimate(model, guide, args, kwargs) as session:
             pool = pool_of(session)
             once = self.chunk_size is not None
             parts = self._parts(model, guide, args, kwargs, pool, first_order=once)
             loss = pool.estimate(self._join(parts), "the loss")
+        self._refuse_second(loss)
         _warn_if_nan(loss)
         return loss
 

@@ -108,6 +108,8 @@ class ExpectedCost(ProgramObjective):
             FlatCostError: All sites rely on the path, and the costs of particles side
                 by side vary without a gradient.
             DistributedError: The ranks do not go together.
+            EstimatorError: From ``backward`` with ``create_graph=True``, if an
+                estimator has first derivatives only.
         """
         if not callable(program):
             raise InputTypeError(
@@ -124,7 +126,9 @@ class ExpectedCost(ProgramObjective):
             losses = self._losses(program, args, kwargs, pool)
             chunked = self.chunk_size is not None
             total = take_gradients(losses) if chunked else add_up(losses)
-            return pool.estimate(total, "the expected cost")
+            loss = pool.estimate(total, "the expected cost")
+        self._refuse_second(loss)
+        return loss
 
     def runs(
         self, program: Callable[..., Any], *args: Any, **kwargs: Any

@@ -10,6 +10,7 @@ from typing import Any, Self
 import pyro
 from torch import Tensor
 
+from pgplugins.core.derivatives import refuse_second
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.learning import is_tracing
 from pgplugins.core.numbers import flag, plate_nesting, positive_integer
@@ -213,6 +214,12 @@ class ProgramObjective:
         if session is None:
             return nullcontext()
         return SharedGradients(session.pool, self._checks)
+
+    def _refuse_second(self, loss: Tensor) -> None:
+        """Have second derivatives of a loss refused where they would be wrong."""
+        if self.chunk_size is None:  # those have none, and say so themselves
+            met = self._bound.sites()
+            refuse_second(loss, ((f" at site {site!r}", e) for site, e in met))
 
     def _register_networks(self) -> None:
         """Let Pyro's optimizers find the parameters that estimators have themselves."""

@@ -61,3 +61,47 @@ def test_hessians(mix, dependencies):
     )
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     assert wanted.abs().max() > 0.1
+
+
+FIRST_ONLY = ["disarm", "rebar", "relax", "measure_valued", "unordered_set", "auto"]
+
+
+def through_elbo(name, theta):
+    def model():
+        pyro.sample("z", dist.Bernoulli(0.4))
+
+    def guide():
+        pyro.sample("z", dist.Bernoulli(logits=theta**2))
+
+    return pg.ELBO(estimators=name).differentiable_loss(model, guide)
+
+
+def through_cost(name, theta):
+    def program():
+        pg.cost("c", 3 * pyro.sample("z", dist.Bernoulli(logits=theta**2)))
+
+    return pg.ExpectedCost(estimators=name, num_particles=3)(program)
+
+
+def through_expectation(name, theta):
+    law = dist.Bernoulli(logits=theta**2)
+    return pg.expectation(lambda z: 3 * z, law, estimator=name, num_samples=3)
+
+
+@pytest.mark.parametrize("front", [through_elbo, through_cost, through_expectation])
+@pytest.mark.parametrize("name", FIRST_ONLY)
+def test_what_has_first_derivatives_only_refuses_a_second(name, front):
+    """A parameter that is a function of another would get a part of it, in silence."""
+    theta = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    (once,) = torch.autograd.grad(front(name, theta), theta)
+    assert not once.requires_grad
+    with pytest.raises(pg.PgpluginsError, match=rf"'{name}'.*order.*score_function"):
+        torch.autograd.grad(front(name, theta), theta, create_graph=True)
+
+
+@pytest.mark.parametrize("front", [through_elbo, through_cost, through_expectation])
+@pytest.mark.parametrize("name", ["enumerate", "score_function", "sum_and_sample"])
+def test_what_has_derivatives_of_any_order_does_not(name, front):
+    theta = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    (once,) = torch.autograd.grad(front(name, theta), theta, create_graph=True)
+    assert once.requires_grad
