@@ -113,9 +113,11 @@ class MovingAverage(Baseline):
         mean = cost.detach().mean().to(self.total)
         mean = draw.pool.mean(mean, cost.numel(), "the moving average")
         # One cost that is not finite must not spoil all that follow.
-        mean = torch.where(mean.isfinite(), mean, self.total / self.weight.clamp_min(1))
-        self.total = self.decay * self.total + (1 - self.decay) * mean
-        self.weight = self.decay * self.weight + (1 - self.decay)
+        told = mean.isfinite()
+        total = self.decay * self.total + (1 - self.decay) * mean
+        weight = self.decay * self.weight + (1 - self.decay)
+        self.total = torch.where(told, total, self.total)
+        self.weight = torch.where(told, weight, self.weight)
 
 
 class Given(Baseline):

@@ -39,3 +39,14 @@ def test_rows_that_may_depend_on_one_another_are_refused(baseline):
         pg.expectation(
             lambda x: x**2, Normal(loc, 1.0), estimator=Mirrored(), num_samples=4
         )
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_cost_that_is_not_finite_leaves_the_average_as_it_is(bad):
+    average = baselines.MovingAverage()
+    law = Normal(torch.zeros(4), 1.0)
+    draw = pg.Draw.of_row(law, law.sample())
+    for cost in (5.0, bad, 5.0, bad):
+        average.update(draw, torch.full((1, 4), cost))
+        guess = average.guess(draw, torch.zeros(1, 4))
+        torch.testing.assert_close(guess, torch.tensor(5.0))
