@@ -42,7 +42,7 @@ class _Normal:
             loc - scale * rayleigh,
         )
         # |M| is a chi variable of three degrees; U M is a normal one if U is uniform.
-        maxwell = torch.randn(3, *scale.shape).to(scale).norm(dim=0)
+        maxwell = torch.randn_like(scale.expand(3, *scale.shape)).norm(dim=0)
         sign = torch.where(torch.rand_like(scale) < 0.5, -1.0, 1.0).to(scale)
         plus = scale * maxwell * sign
         minus = plus * torch.rand_like(scale)
