@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from pgplugins.core.graph import reaches
 from pgplugins.core.learning import is_tracing
 from pgplugins.errors import FlatCostError
 
@@ -75,21 +76,3 @@ def guard_flat_cost(
     (cost if loss is None else loss).register_hook(note_weight)
     for value in attached:
         value.register_hook(refuse_zeros)
-
-
-def reaches(cost: Tensor, values: Iterable[Tensor]) -> bool:
-    """Whether ``backward`` from ``cost`` would reach any of the values."""
-    if cost.grad_fn is None:
-        return False
-    goals = {v.grad_fn for v in values if v.grad_fn is not None}
-    seen: set[object] = set()
-    stack = [cost.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        if node in goals:
-            return True
-        seen.add(node)
-        stack.extend(parent for parent, _ in node.next_functions if parent is not None)
-    return False

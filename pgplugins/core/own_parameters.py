@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
+from pgplugins.core.graph import reaches
 from pgplugins.core.parameters import parameters_of, with_parameters
+from pgplugins.core.path import rsample
 from pgplugins.core.scores import closed_form_score
+from pgplugins.errors import EstimatorError
 
 # From all gradients of one element's parameters, side by side, and its weight in the
 # loss, to the gradients that are passed on.
@@ -44,19 +47,7 @@ class OwnParameters:
 
     def reach(self, output: Tensor) -> bool:
         """Whether a gradient of ``output`` comes back to these."""
-        if not (self.probe.requires_grad and output.requires_grad):
-            return False
-        sought = self.probe.grad_fn
-        seen, waiting = {output.grad_fn}, [output.grad_fn]
-        while waiting:
-            node = waiting.pop()
-            if node is sought:
-                return True
-            for further, _ in () if node is None else node.next_functions:
-                if further not in seen:
-                    seen.add(further)
-                    waiting.append(further)
-        return False
+        return reaches(output, [self.probe])
 
     @property
     def flat(self) -> Tensor:
@@ -132,6 +123,29 @@ def own_law(dist: Distribution) -> OwnLaw:
     named = dict(zip(varied, own, strict=True))
     law = with_parameters(dist, {**values, **named})
     return OwnLaw(law, held, OwnParameters(named, probe, node))
+
+
+def draw_on_own(dist: Distribution) -> Draw:
+    """Draw one row along its path, from :func:`own_law`; ``extra`` holds its own.
+
+    Raises:
+        EstimatorError: As :func:`own_law`; :func:`hides_parameters` says so before.
+    """
+    law, held, own = own_law(dist)
+    return Draw.of_row(law, rsample(law), extra=own, held_dist=held)
+
+
+def hides_parameters(dist: Distribution) -> str | None:
+    """Say why ``dist`` cannot be rebuilt on its parameters; ``None`` if it can.
+
+    Example:
+        >>> hides_parameters(torch.distributions.Normal(0.0, 1.0))
+    """
+    try:
+        with_parameters(dist, parameters_of(dist))
+    except EstimatorError as error:
+        return str(error)
+    return None
 
 
 @contextmanager

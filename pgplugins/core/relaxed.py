@@ -71,10 +71,7 @@ def relaxed_site(dist: Distribution) -> RelaxedSite:
     """
     relaxed = relaxation.of(dist)
     if relaxed is None:
-        raise EstimatorError(
-            f"{type(dist).__name__} has no relaxation; families that have one: "
-            f"{', '.join(relaxation.families())}."
-        )
+        raise EstimatorError(f"{relaxation.lack(dist)}.")
     own = relaxed.logits.detach().requires_grad_()
     return RelaxedSite(relaxed, own, len(dist.batch_shape))
 

@@ -20,6 +20,7 @@ from torch.distributions import (
     constraints,
 )
 
+from pgplugins.core.graph import leaves_below
 from pgplugins.core.parts import parts_of
 
 # Their densities fall faster than any transform can stretch them: no mass waits at a
@@ -128,24 +129,8 @@ def _varies(image: Tensor) -> bool:
     weights = torch.arange(1.0, image.numel() + 1).sqrt().to(image).reshape(image.shape)
     slopes = torch.autograd.grad(
         (image * weights)[finite].sum(),
-        _leaves(image),
+        leaves_below(image),
         retain_graph=True,  # it is the parameters' graph, and still to be used
         allow_unused=True,
     )
     return any(s is not None and bool(s.nan_to_num(0.0).any()) for s in slopes)
-
-
-def _leaves(tensor: Tensor) -> list[Tensor]:
-    """Return the leaves of a tensor's graph."""
-    found: list[Tensor] = []
-    seen: set[object] = set()
-    stack = [tensor.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if (leaf := getattr(node, "variable", None)) is not None:
-            found.append(leaf)
-        stack.extend(parent for parent, _ in node.next_functions)
-    return found

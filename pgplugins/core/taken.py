@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pgplugins.core.graph import leaves_below
 from pgplugins.errors import InputError
 
 
@@ -36,7 +37,7 @@ def take_gradients(parts: Iterable[Tensor]) -> Tensor:
     for part in parts:
         held = part.detach()
         value = held if value is None else value + held
-        found = _leaves(part)
+        found = leaves_below(part)
         if found:
             # What several parts have in common may have a graph of its own: it stays.
             gradients = torch.autograd.grad(part, found, retain_graph=True)
@@ -52,25 +53,6 @@ def take_gradients(parts: Iterable[Tensor]) -> Tensor:
         value, *sums.values(), *leaves.values()
     )
     return total
-
-
-def _leaves(loss: Tensor) -> list[Tensor]:
-    """Return the tensors that ``backward`` would leave gradients in."""
-    if loss.grad_fn is None:
-        return [loss] if loss.requires_grad else []
-    found: list[Tensor] = []
-    seen: set[Any] = {loss.grad_fn}
-    stack: list[Any] = [loss.grad_fn]
-    while stack:
-        node = stack.pop()
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found.append(leaf)
-        for parent, _ in node.next_functions:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return found
 
 
 class _Taken(torch.autograd.Function):

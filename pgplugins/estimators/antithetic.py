@@ -45,7 +45,7 @@ class Antithetic(Estimator):
         """
         centre = reflection.of(dist)
         if centre is None:
-            raise EstimatorError("antithetic needs a family with a reflection.")
+            raise EstimatorError(f"Estimator 'antithetic': {reflection.lack(dist)}.")
         row = dist.rsample()
         return Draw(dist=dist, value=torch.stack([row, 2 * centre - row]))
 

@@ -43,7 +43,7 @@ class Disarm(Estimator):
         """
         coupled = coupling.of(dist)
         if coupled is None:
-            raise EstimatorError("disarm needs a family with a coupling.")
+            raise EstimatorError(f"Estimator 'disarm': {coupling.lack(dist)}.")
         direction = coupled.direction
         events = tuple(range(len(dist.batch_shape), direction.dim()))
         joint = direction.sum(events) if events else direction

@@ -9,10 +9,11 @@ from torch.distributions import Distribution
 
 from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator, Traits
-from pgplugins.core.own_parameters import OwnParameters, own_law
-from pgplugins.core.parameters import parameters_of, with_parameters
-from pgplugins.core.path import rsample
-from pgplugins.errors import EstimatorError
+from pgplugins.core.own_parameters import (
+    OwnParameters,
+    draw_on_own,
+    hides_parameters,
+)
 
 
 class DoublyReparameterized(Estimator):
@@ -40,16 +41,11 @@ class DoublyReparameterized(Estimator):
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse distributions whose parameters cannot be told from their path."""
-        try:
-            with_parameters(dist, parameters_of(dist))
-        except EstimatorError as error:
-            return str(error)
-        return None
+        return hides_parameters(dist)
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row from a copy of ``dist`` that has its own parameters."""
-        law, held, own = own_law(dist)
-        return Draw.of_row(law, rsample(law), extra=own, held_dist=held)
+        return draw_on_own(dist)
 
     def gradient_term(self, draw: Draw, cost: Tensor) -> None:
         """Nothing is missing; have the path count for what it stands for."""

@@ -16,14 +16,16 @@ from pgplugins.core.estimator import Estimator, Traits
 from pgplugins.core.learning import afterwards
 from pgplugins.core.meeting import Met, meet
 from pgplugins.core.numbers import positive_integer, within
-from pgplugins.core.own_parameters import OwnParameters, own_law
-from pgplugins.core.parameters import parameters_of, with_parameters
+from pgplugins.core.own_parameters import (
+    OwnParameters,
+    draw_on_own,
+    hides_parameters,
+)
 from pgplugins.core.parts import describe
-from pgplugins.core.path import rsample
 from pgplugins.core.path_guard import PathGuard
 from pgplugins.core.regression import PastRegression
 from pgplugins.core.waiting import WaitingCalls
-from pgplugins.errors import DiscontinuousCostWarning, EstimatorError
+from pgplugins.errors import DiscontinuousCostWarning
 
 _CALLS = 24  # that wait at most before something is learnt from them
 
@@ -91,11 +93,7 @@ class Hybrid(Estimator):
 
     def refusal(self, dist: Distribution) -> str | None:
         """Refuse distributions whose parameters cannot be expanded over rows."""
-        try:
-            with_parameters(dist, parameters_of(dist))
-        except EstimatorError as error:
-            return str(error)
-        return None
+        return hides_parameters(dist)
 
     def draw(self, dist: Distribution) -> Draw:
         """Draw one row from a copy of ``dist`` that has its own parameters per row."""
@@ -104,8 +102,7 @@ class Hybrid(Estimator):
             if self.control is None:
                 self.control = ControlVariate().to(self.told.device)
             return self.control.draw(dist)
-        law, held, own = own_law(dist)
-        return Draw.of_row(law, rsample(law), extra=own, held_dist=held)
+        return draw_on_own(dist)
 
     def _tell(self, dist: Distribution) -> None:
         if self.told:

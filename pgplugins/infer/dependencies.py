@@ -33,9 +33,7 @@ class Dependencies(ABC):
         self.names.append(name)
         return 1 << (len(self.names) - 1)
 
-    def draw(
-        self, name: str, dist: Distribution, draw: Callable[[], Any]
-    ) -> tuple[Any, Sources]:
+    def draw(self, dist: Distribution, draw: Callable[[], Any]) -> tuple[Any, Sources]:
         """Run ``draw``; also return what the distribution's parameters depend on."""
         return draw(), self.upstream_now()
 
@@ -111,9 +109,7 @@ class Provenance(Dependencies):
         """Sites whose values have escaped."""
         return self.tracker.escaped
 
-    def draw(
-        self, name: str, dist: Distribution, draw: Callable[[], Any]
-    ) -> tuple[Any, Sources]:
+    def draw(self, dist: Distribution, draw: Callable[[], Any]) -> tuple[Any, Sources]:
         """Run ``draw``, untracked where the parameters can be looked at instead."""
         known = sources_of_state(dist)
         if known is None:

@@ -154,7 +154,7 @@ class Draws(Recording):
                 'itself. Choose "score_function" or "reparameterized" for the site.'
             )
         adopted = draw
-        _, upstream = self.dependencies.draw(name, base, lambda: adopted)
+        _, upstream = self.dependencies.draw(base, lambda: adopted)
         self._add(msg, estimator, draw, upstream)
 
     def _draw(self, msg: Any, estimator: Estimator, base: Distribution) -> None:
@@ -177,9 +177,7 @@ class Draws(Recording):
             self._drawn[name] = value, msg["cond_indep_stack"]
             return
         try:
-            draw, upstream = self.dependencies.draw(
-                name, base, lambda: estimator.draw(base)
-            )
+            draw, upstream = self.dependencies.draw(base, lambda: estimator.draw(base))
         except EstimatorError as error:
             raise EstimatorError(f"At site {name!r}: {error}") from error
         check_draw(name, estimator, draw, base)

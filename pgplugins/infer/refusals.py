@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pgplugins.core.flatness import reaches
 from pgplugins.core.fold import Site
+from pgplugins.core.graph import reaches
 from pgplugins.core.provenance import sources_of_value
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 

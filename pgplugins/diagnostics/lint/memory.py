@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from pgplugins.core.graph import nodes_below
 from pgplugins.diagnostics.lint.notes import Bits, Density, Drawn, Note
 
 _MANY = 8192  # bits after which all is forgotten: integers would grow for ever
@@ -74,20 +75,13 @@ class Memory:
 
     def marks_below(self, root: Tensor) -> Iterator[Any]:
         """Yield the marks, and the leaves, that backward from ``root`` would reach."""
-        seen: set[object] = set()
-        stack: list[Any] = [root.grad_fn]
-        while stack:
-            node = stack.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
+        for node in nodes_below(root):
             marks = node.metadata.get(self._key)
             if marks:
                 yield from marks
             leaf = getattr(node, "variable", None)
             if leaf is not None:
                 yield leaf
-            stack.extend(parent for parent, _ in node.next_functions)
 
     def new_draw(self, law: Distribution | None, params: Bits) -> Drawn:
         """Give a draw its bit."""
