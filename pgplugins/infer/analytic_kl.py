@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 from torch.distributions.kl import _KL_REGISTRY
 
 from pgplugins.core.parts import is_another_law, parts_of
 from pgplugins.distribution import unmasked, unwrapped
+from pgplugins.families.expanded import expand
 from pgplugins.infer.layout import same_scale
 
 
@@ -60,6 +62,10 @@ def divergence(q: Distribution, p: Distribution) -> Tensor | None:
     """
     if not (_is_registered(q) and _is_registered(p)):
         return None
+    if q.batch_shape != p.batch_shape:
+        # Rows of a site that one of them depends on; torch's forms index by masks.
+        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        q, p = expand(q, shape), expand(p, shape)
     try:
         found: Tensor = kl_divergence(q, p)
     except NotImplementedError:

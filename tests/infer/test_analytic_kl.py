@@ -168,6 +168,41 @@ def test_a_law_of_its_own_does_not_have_the_divergence_of_its_family():
     assert divergence(known, Known(0.25, 1.0)) == 0.75
 
 
+@pytest.mark.parametrize(
+    ("more", "fewer"), [((3, 5, 2), (5, 2)), ((2, 2), (2,)), ((4, 1), (3,))]
+)
+def test_laws_of_which_one_has_the_rows_of_another_site_have_their_divergence(
+    more, fewer
+):
+    a, b = torch.rand(more), torch.rand(fewer)
+    expected = a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()
+    p, q = dist.Bernoulli(a), dist.Bernoulli(b)
+    torch.testing.assert_close(divergence(p, q), expected)
+    back = b * (b / a).log() + (1 - b) * ((1 - b) / (1 - a)).log()
+    torch.testing.assert_close(divergence(q, p), back)
+
+
+def test_a_prior_is_left_behind_by_rows_in_the_guide_alone():
+    def model():
+        with pyro.plate("data", 2):
+            pyro.sample("w", dist.Bernoulli(0.5))
+            pyro.sample("z", dist.Bernoulli(torch.tensor([0.3, 0.6])))
+
+    def guide():
+        with pyro.plate("data", 2):
+            w = pyro.sample("w", dist.Bernoulli(torch.tensor([0.4, 0.7])))
+            pyro.sample("z", dist.Bernoulli(0.2 + 0.5 * w))
+
+    elbo = pg.ELBO(
+        estimators="enumerate",
+        analytic_kl=True,
+        num_particles=3,
+        vectorize_particles=True,
+    )
+    plain = pg.ELBO(estimators="enumerate")
+    assert elbo.loss(model, guide) == pytest.approx(plain.loss(model, guide), rel=1e-5)
+
+
 def test_the_option_is_a_flag():
     with pytest.raises(pg.PgpluginsError, match="analytic_kl='yes'"):
         pg.ELBO(analytic_kl="yes")
