@@ -26,6 +26,17 @@ class Ratios:
             policy's parameters.
         unbiased: Whether a mean that is weighted with these is the mean under the new
             policy: not if they were limited.
+
+    Example:
+        Actions of a fair coin, weighted for one that shows heads three times in four:
+
+        >>> import torch, pgplugins as pg
+        >>> fair = torch.distributions.Bernoulli(torch.tensor(0.5))
+        >>> new = torch.distributions.Bernoulli(torch.tensor(0.75))
+        >>> actions = torch.tensor([1.0, 0.0])  # equally often
+        >>> ratios = pg.rl.importance_ratios(new, actions, fair.log_prob(actions))
+        >>> (ratios.value * actions).mean(), ratios.unbiased
+        (tensor(0.7500), True)
     """
 
     log: Tensor
@@ -80,6 +91,9 @@ class Ratios:
         """Return the ratios, none larger than ``limit``: less variance, **biased**.
 
         Truncated importance sampling (Ionides 2008).
+
+        Args:
+            limit: The largest ratio.
 
         Raises:
             InputError: The limit is not a positive number.
