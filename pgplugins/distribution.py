@@ -43,7 +43,7 @@ def wrap(dist: Distribution, estimator: str | Estimator) -> WrappedDistribution:
         Under Pyro's own ``Trace_ELBO``, the score function in place of the path. The
         divergence of N(2, 1) from N(0, 1) has the gradient 2 for the mean.
 
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> mu = torch.tensor(2.0, requires_grad=True)
         >>> def model():
         ...     pyro.sample("z", dist.Normal(0.0, 1.0))

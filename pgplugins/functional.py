@@ -62,6 +62,7 @@ def expectation(
             if it has a graph all the same, ``backward()`` raises it.
 
     Example:
+        >>> import torch
         >>> mu = torch.tensor(0.5, requires_grad=True)
         >>> d = torch.distributions.Normal(mu, 1.0)
         >>> _ = torch.manual_seed(0)

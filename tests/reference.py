@@ -1,6 +1,7 @@
 """The reference: what the pages of docs/ take from docstrings, and what those say."""
 
 import ast
+import builtins
 import functools
 import importlib
 import inspect
@@ -151,6 +152,22 @@ def examples(doc):
     """Return the lines of code in a docstring's examples."""
     lines = re.findall(r"^\s*(?:>>>|\.\.\.) ?(.*)$", doc, re.MULTILINE)
     return "\n".join(lines)
+
+
+def undefined_in(code):
+    """Return the names that code uses and does not define."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    defined = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            defined |= {a.asname or a.name.split(".")[0] for a in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler)):
+            defined.add(node.name)
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+    used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    return used - defined - set(dir(builtins))
 
 
 def raised_by(function, owner):

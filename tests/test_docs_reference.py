@@ -33,6 +33,7 @@ from tests.reference import (
     members_of,
     raised_by,
     sections,
+    undefined_in,
 )
 
 ENTRIES = {entry.path: entry for entry in entries()}
@@ -156,9 +157,19 @@ def test_a_member_is_in_an_example(path):
     assert used or examples(doc_of(function)) or (name == "__call__" and called)
 
 
+@pytest.mark.parametrize("path", [*FUNCTIONS, *CLASSES, *ESTIMATORS, *MEMBERS])
+def test_an_example_imports_what_it_uses(path):
+    """But for the name that it shows."""
+    targets = {**FUNCTIONS, **CLASSES, **ESTIMATORS}
+    shown = targets[path] if path in targets else MEMBERS[path][0]
+    documented = shown if path in targets else MEMBERS[path][2]
+    missing = undefined_in(examples(doc_of(documented)))
+    assert missing <= {shown.__name__}
+
+
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hooks_example_marks_it(name):
-    assert f"@hookimpl\ndef {name}(" in examples(doc_of(getattr(hookspecs, name)))
+    assert f"@pg.hookimpl\ndef {name}(" in examples(doc_of(getattr(hookspecs, name)))
 
 
 @pytest.mark.parametrize("name", [n for n in pg.families.__all__ if n[0].islower()])

@@ -138,6 +138,7 @@ class Estimator(nn.Module, ABC):
         before it updates it:
 
         >>> import torch
+        >>> from pgplugins import Draw, Traits
         >>> class PastMean(Estimator):
         ...     name = "past_mean"
         ...     traits = Traits(unbiased=True, needs=frozenset({"log_prob"}))

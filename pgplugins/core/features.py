@@ -172,6 +172,7 @@ class WeakDerivatives(Protocol):
 
     Example:
         >>> import torch
+        >>> from pgplugins.families import WeakDerivative
         >>> class OfPoisson:
         ...     parameters = frozenset({"rate"})
         ...

@@ -23,6 +23,8 @@ class Pool(ABC):
         One process has nothing to add, so that estimators are written once for any
         number of ranks. The mean of past costs, pooled:
 
+        >>> import torch
+        >>> from pgplugins.core.pooling import LOCAL
         >>> costs = torch.tensor([1.0, 2.0, 6.0])
         >>> total, count = LOCAL.total(costs.sum(), len(costs), "the mean cost")
         >>> total / count, LOCAL.counts
@@ -94,6 +96,8 @@ class Pool(ABC):
             The mean over the samples of all ranks, shape of ``value``.
 
         Example:
+            >>> import torch
+            >>> from pgplugins.core.pooling import LOCAL
             >>> LOCAL.mean(torch.tensor(3.0), 10, "the mean cost")
             tensor(3.)
         """
@@ -204,6 +208,7 @@ def group_totals(
         of ``values``. The others' mean is ``(sum - value) / (size - 1)``.
 
     Example:
+        >>> import torch
         >>> costs, ids = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([7, 7, 9])
         >>> group_totals(costs, ids)
         (tensor([3., 3., 6.]), tensor([2., 2., 1.]))
@@ -236,6 +241,7 @@ def mean_and_std(values: Tensor, pool: Pool = LOCAL) -> tuple[Tensor, Tensor]:
         Two scalars, detached; the variance has ``n - 1`` below, as in torch.
 
     Example:
+        >>> import torch
         >>> mean_and_std(torch.tensor([1.0, 2.0, 6.0]))
         (tensor(3.), tensor(2.6458))
     """
@@ -259,6 +265,7 @@ def mean_and_variance(
         variance has ``n - 1`` below, as in torch.
 
     Example:
+        >>> import torch
         >>> mean_and_variance(torch.tensor([[1.0, 4.0], [3.0, 4.0]]), 0)
         (tensor([[2., 4.]]), tensor([[2., 0.]]))
     """

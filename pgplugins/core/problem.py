@@ -27,6 +27,7 @@ class Expectation:
     Example:
         A cost that depends on a parameter directly as well:
 
+        >>> import torch
         >>> from torch.distributions import Normal
         >>> gap = Expectation(
         ...     law=lambda p: Normal(p["mu"], 1.0), cost=lambda x, p: (x - p["k"]) ** 2
@@ -52,7 +53,8 @@ class Program:
     Example:
         Two coins in a plate, and the cost of their heads, whose gradient is 3 for each:
 
-        >>> import pyro, pyro.distributions as dist, pgplugins as pg
+        >>> import torch, pyro, pyro.distributions as dist, pgplugins as pg
+        >>> from pgplugins.testing.problems import Problem
         >>> def coins(p):
         ...     with pyro.plate("coins", 2, dim=-1):
         ...         heads = pyro.sample("heads", dist.Bernoulli(p["p"]))
@@ -84,7 +86,8 @@ class Variational:
         plates: As for :class:`Program`.
 
     Example:
-        >>> import pyro, pyro.distributions as dist, pgplugins as pg
+        >>> import torch, pyro, pyro.distributions as dist, pgplugins as pg
+        >>> from pgplugins.testing.problems import Problem
         >>> def model(p):
         ...     pyro.sample("z", dist.Normal(0.0, 1.0))
         >>> def guide(p):
@@ -127,7 +130,9 @@ class Problem:
         InputError: The name is no identifier or a parameter is not in double precision.
 
     Example:
+        >>> import torch
         >>> from torch.distributions import Normal
+        >>> from pgplugins.testing.problems import Expectation
         >>> square = Problem(
         ...     name="square",
         ...     parameters={"mu": torch.tensor(0.5).double()},

@@ -31,6 +31,7 @@ def peak_memory(step: Callable[[], object]) -> int:
         A number of bytes.
 
     Example:
+        >>> import torch
         >>> x = torch.ones(1000, dtype=torch.float64)
         >>> peak_memory(lambda: x.exp() + 1)  # two of 8,000 bytes, then one
         16000

@@ -27,6 +27,7 @@ class Collectives(Protocol):
     Example:
         Two ranks that are threads; the library needs no more to add up gradients:
 
+        >>> import torch
         >>> from concurrent.futures import ThreadPoolExecutor
         >>> from threading import Barrier
         >>> class Thread:
@@ -105,6 +106,7 @@ class TorchCollectives:
         size: How many ranks the group has.
 
     Example:
+        >>> import torch
         >>> TorchCollectives()
         Traceback (most recent call last):
             ...

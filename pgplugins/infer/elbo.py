@@ -78,7 +78,7 @@ class ELBO(PairObjective):
         UnknownEstimatorError: No estimator is registered under a name.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> def model():
         ...     pyro.sample("z", dist.Bernoulli(0.3))
         >>> def guide():
@@ -152,7 +152,7 @@ class ELBO(PairObjective):
             guide: The guide.
 
         Example:
-            >>> import pyro, pyro.distributions as dist
+            >>> import torch, pyro, pyro.distributions as dist
             >>> class Guide(pyro.nn.PyroModule):
             ...     def __init__(self):
             ...         super().__init__()
@@ -250,7 +250,7 @@ class ELBO(PairObjective):
             First and second derivative of a divergence, ``log(p / 0.3) - log((1 - p) /
             0.7)`` and ``1 / (p (1 - p))``:
 
-            >>> import pyro, pyro.distributions as dist
+            >>> import torch, pyro, pyro.distributions as dist
             >>> p = torch.tensor(0.5, requires_grad=True)
             >>> def model():
             ...     pyro.sample("z", dist.Bernoulli(0.3))
@@ -312,7 +312,7 @@ class ELBO(PairObjective):
             DistributedError: The ranks do not go together.
 
         Example:
-            >>> import pyro, pyro.distributions as dist
+            >>> import torch, pyro, pyro.distributions as dist
             >>> p = torch.tensor(0.5, requires_grad=True)
             >>> def model():
             ...     pyro.sample("z", dist.Bernoulli(0.3))

@@ -57,7 +57,7 @@ class ExpectedCost(ProgramObjective):
         InputTypeError: ``distributed`` is of a kind that cannot be used.
 
     Example:
-        >>> import torch, pyro.distributions as dist
+        >>> import pyro, torch, pyro.distributions as dist
         >>> import pgplugins as pg
         >>> logit = torch.tensor(0.0, requires_grad=True)
         >>> def program():

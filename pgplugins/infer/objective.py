@@ -87,7 +87,7 @@ class ProgramObjective:
             UnknownEstimatorError: No estimator is registered under a name.
 
         Example:
-            >>> import torch, pyro.distributions as dist, pgplugins as pg
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
             >>> p = torch.tensor(0.25, requires_grad=True)
             >>> def program():
             ...     a = pyro.sample("a", dist.Bernoulli(p))
@@ -117,7 +117,7 @@ class ProgramObjective:
             InputError: No random site of that name has been met yet.
 
         Example:
-            >>> import torch, pyro.distributions as dist, pgplugins as pg
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
             >>> def program():
             ...     a = pyro.sample("a", dist.Normal(torch.zeros(()), 1.0))
             ...     b = pyro.sample("b", dist.Bernoulli(a.sigmoid()))
@@ -137,7 +137,7 @@ class ProgramObjective:
         """Return the state of all estimators, for a checkpoint.
 
         Example:
-            >>> import torch, pyro.distributions as dist, pgplugins as pg
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
             >>> def program():
             ...     a = pyro.sample("a", dist.Bernoulli(torch.tensor(0.5)))
             ...     pg.cost("loss", 0 * a + 7)
@@ -156,7 +156,7 @@ class ProgramObjective:
             state: What :meth:`state_dict` returned.
 
         Example:
-            >>> import torch, pyro.distributions as dist, pgplugins as pg
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
             >>> def program():
             ...     a = pyro.sample("a", dist.Bernoulli(torch.tensor(0.5)))
             ...     pg.cost("loss", 0 * a + 7)

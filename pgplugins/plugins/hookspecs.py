@@ -137,17 +137,17 @@ def pgplugins_register_estimators() -> list[type[Estimator]]:
         :class:`~pgplugins.errors.RegistrationError`, and the plugin is left out.
 
     Example:
-        >>> from pgplugins import Draw, Traits
-        >>> class PlainScore(Estimator):
+        >>> import pgplugins as pg
+        >>> class PlainScore(pg.Estimator):
         ...     name = "plain_score"
-        ...     traits = Traits(unbiased=True, needs=frozenset({"log_prob"}))
+        ...     traits = pg.Traits(unbiased=True, needs=frozenset({"log_prob"}))
         ...
         ...     def draw(self, dist):
-        ...         return Draw(dist=dist, value=dist.sample().unsqueeze(0))
+        ...         return pg.Draw(dist=dist, value=dist.sample().unsqueeze(0))
         ...
         ...     def gradient_term(self, draw, cost):
         ...         return draw.score_term(cost)[0]
-        >>> @hookimpl
+        >>> @pg.hookimpl
         ... def pgplugins_register_estimators():
         ...     return [PlainScore]
     """
@@ -171,8 +171,10 @@ def pgplugins_default_estimator(site: Site) -> str | Estimator | None:
         :class:`~pgplugins.errors.InputTypeError` where the program runs.
 
     Example:
+        >>> import pgplugins as pg
+        >>> from pgplugins.plugins import Site
         >>> from torch.distributions import Bernoulli, Normal
-        >>> @hookimpl
+        >>> @pg.hookimpl
         ... def pgplugins_default_estimator(site):
         ...     return "enumerate" if site.dist.has_enumerate_support else None
         >>> pgplugins_default_estimator(Site("z", Bernoulli(0.5)))
@@ -194,9 +196,9 @@ def pgplugins_register_problems() -> list[Problem]:
         other problem has.
 
     Example:
-        >>> import torch
+        >>> import torch, pgplugins as pg
         >>> from torch.distributions import Exponential
-        >>> from pgplugins.testing.problems import Expectation
+        >>> from pgplugins.testing.problems import Expectation, Problem
         >>> waiting = Problem(
         ...     name="waiting_time",
         ...     parameters={"rate": torch.tensor(2.0, dtype=torch.float64)},
@@ -205,7 +207,7 @@ def pgplugins_register_problems() -> list[Problem]:
         ...     ),
         ...     expected_cost=lambda p: 2 / p["rate"] ** 2,
         ... )
-        >>> @hookimpl
+        >>> @pg.hookimpl
         ... def pgplugins_register_problems():
         ...     return [waiting]
         >>> pgplugins_register_problems()[0].gradient()  # -4 / rate^3

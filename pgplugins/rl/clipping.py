@@ -68,6 +68,8 @@ def clipped_surrogate(
         NotFiniteError: A cost that counts is not finite.
 
     Example:
+        >>> import torch
+        >>> from pgplugins.rl import Ratios
         >>> ratios = Ratios(torch.tensor([1.0, 1.5, 1.5]).log())
         >>> found = clipped_surrogate(ratios, torch.tensor([1.0, 1.0, -1.0]))
         >>> found.loss, round(found.clipped, 2), found.unbiased

@@ -71,6 +71,7 @@ class Ratios:
             ShapeError: The shapes differ.
 
         Example:
+            >>> import torch
             >>> ratios = Ratios(torch.tensor([2.0, 3.0, 5.0]).log())
             >>> over = torch.tensor([False, True, False])
             >>> ratios.so_far(terminated=over).value
@@ -99,6 +100,7 @@ class Ratios:
             InputError: The limit is not a positive number.
 
         Example:
+            >>> import torch
             >>> limited = Ratios(torch.tensor([0.5, 8.0]).log()).at_most(2.0)
             >>> limited.value, limited.unbiased
             (tensor([0.5000, 2.0000]), False)
@@ -138,6 +140,7 @@ def importance_ratios(
         EstimatorError: The policy has no density.
 
     Example:
+        >>> import torch
         >>> old = torch.distributions.Bernoulli(torch.tensor([0.5, 0.5]))
         >>> new = torch.distributions.Bernoulli(torch.tensor([0.75, 0.75]))
         >>> actions = torch.tensor([1.0, 0.0])

@@ -31,6 +31,7 @@ class Result:
             ``None`` if it compares none, or exactly.
 
     Example:
+        >>> from pgplugins.testing import Report
         >>> result = Result("shape", "failed", "Draws have a shape", "it is (2,)", 0.1)
         >>> report = Report("mine", (result,), (), comparisons=0, false_failures=0.0)
         >>> report.failures[0].detail

@@ -44,10 +44,10 @@ class Lint(AbstractContextManager[LintReport]):
     """What :func:`lint` returns: enter it, or decorate a function with it.
 
     Example:
-        >>> import torch, warnings
+        >>> import torch, warnings, pgplugins as pg
         >>> mu = torch.tensor(0.7, requires_grad=True)
         >>> policy = torch.distributions.Normal(mu, 1.3)
-        >>> @lint()
+        >>> @pg.lint()
         ... def loss():
         ...     x = policy.rsample()
         ...     return ((x - 2) ** 2).detach() * policy.log_prob(x)
