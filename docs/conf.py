@@ -29,5 +29,7 @@ html_theme = "furo"
 html_title = f"pgplugins {release}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+# "Shape ``batch``: the costs" in Returns is no type.
+napoleon_use_rtype = False
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
