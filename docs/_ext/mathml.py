@@ -1,0 +1,42 @@
+"""Formulas as MathML, which browsers set themselves: without a script, and offline.
+
+Sphinx's own renderer fetches MathJax from elsewhere, and shows the source of a formula
+where it cannot.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from docutils import nodes
+from docutils.utils.math import MathError, latex2mathml
+from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
+from sphinx.util.typing import ExtensionMetadata
+from sphinx.writers.html5 import HTML5Translator
+
+LOGGER = getLogger(__name__)
+
+
+def _inline(translator: HTML5Translator, node: nodes.math) -> None:
+    translator.body.append(_set(node, as_block=False))
+    raise nodes.SkipNode
+
+
+def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
+    translator.body.append(f'<div class="math">{_set(node, as_block=True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def _set(node: nodes.math | nodes.math_block, as_block: bool) -> str:
+    try:
+        return str(latex2mathml.tex2mathml(node.astext(), as_block=as_block))
+    except MathError as error:
+        LOGGER.warning("a formula cannot be set: %s", error, location=node)
+        return f"<code>{escape(node.astext())}</code>"
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register the renderer; ``html_math_renderer`` names it."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
