@@ -6,6 +6,7 @@ where it cannot.
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from docutils import nodes
@@ -29,11 +30,15 @@ def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def _set(node: nodes.math | nodes.math_block, as_block: bool) -> str:
+    text = node.astext()
     try:
-        return str(latex2mathml.tex2mathml(node.astext(), as_block=as_block))
+        if re.search(r"frac\s*[^\s{]", text):
+            # Docutils reads it as a fraction of other things, and says nothing.
+            raise MathError("write \\frac{1}{2}, not \\frac12")
+        return str(latex2mathml.tex2mathml(text, as_block=as_block))
     except MathError as error:
         LOGGER.warning("a formula cannot be set: %s", error, location=node)
-        return f"<code>{escape(node.astext())}</code>"
+        return f"<code>{escape(text)}</code>"
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
