@@ -131,7 +131,7 @@ def record(
     check_draw(SITE, estimator, draw, law)
     draw.particle_dim = -1 - len(batch)
 
-    samples = draw.value.flatten(0, 1)
+    samples = draw.value_beside().flatten(0, 1)
     version = version_of(samples)
     value = cost(samples)
     require_unwritten(samples, version, "pg.expectation")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
@@ -103,8 +103,37 @@ def _functional(
         graph = flat(*inputs)
     graph.graph.set_codegen(CodeGen())
     graph.graph.eliminate_dead_code()
+    _value_last(graph)
     graph.recompile()
     return graph
+
+
+def _value_last(graph: GraphModule) -> None:
+    """Put what only the first output needs behind what everything else needs.
+
+    The compiler merges a sum with an earlier loop over the same elements, but not with
+    a later one. A likelihood's gradient, element by element, and the sum of its values
+    are then one loop, which computes what they share once.
+    """
+    nodes = list(graph.graph.nodes)
+    first, going = [n for n in nodes if n.op == "placeholder"][:2]
+    copies = [n for n in nodes if n.target is torch.ops.aten.copy_.default]
+    # Whether to write may depend on the value; what is written does not.
+    verdict = {n.args[1] for n in copies if n.args[0] is going}
+    verdict |= {n.args[1] for n in verdict if n.target is torch.ops.aten.copy.default}
+    needed = {n for n in copies if n.args[0] not in (first, going)}
+    needed.add(graph.graph.output_node())
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(n for n in node.all_input_nodes if n not in verdict)
+    moved: set[Node] = set()
+    end = graph.graph.output_node()
+    for node in nodes:
+        if node is end or node.op == "placeholder":
+            continue
+        if node not in needed or not moved.isdisjoint(node.all_input_nodes):
+            moved.add(node)
+            end.prepend(node)
 
 
 def _compile(graph: GraphModule) -> Code:

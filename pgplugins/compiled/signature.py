@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pyro import poutine
 from torch import Tensor, nn
+from torch._C._dynamo.guards import TensorGuards
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from pgplugins.errors import InputTypeError
@@ -88,25 +89,34 @@ def read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     return Call((spec, tuple(parts)), tensors, rest, spec)
 
 
-def layout_of(args: tuple[Any, ...]) -> Hashable | None:
-    """Return what of the arguments a graph is for, if all of them are plain tensors.
+class Likeness:
+    """What code takes for granted of tensors; compared without making lists of it.
 
-    ``None`` if not; :func:`read` then has to look at them.
+    Args:
+        tensors: Distinct ones. Others are like them that have their types, shapes,
+            strides, devices, and need of a gradient.
+
+    Example:
+        >>> import torch
+        >>> like = Likeness([torch.ones(3), torch.ones(2, 2)])
+        >>> like(torch.zeros(3), torch.zeros(2, 2)), like(torch.zeros(3), 1.0)
+        (True, False)
+        >>> like(torch.zeros(3), torch.zeros(2, 4)[:, ::2]), like(torch.zeros(3))
+        (False, False)
     """
-    parts = []
-    for value in args:
-        if type(value) is not Tensor:
-            return None
-        parts.append(
-            (
-                value.shape,
-                value.stride(),
-                value.dtype,
-                value.device,
-                value.requires_grad,
-            )
-        )
-    return tuple(parts)
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        """Note what they are like."""
+        self._count = len(tensors)
+        shapes: list[Any] = [list(tensor.shape) for tensor in tensors]
+        strides: list[Any] = [list(tensor.stride()) for tensor in tensors]
+        self._check = TensorGuards(
+            *tensors, dynamic_dims_sizes=shapes, dynamic_dims_strides=strides
+        ).check
+
+    def __call__(self, *values: object) -> bool:
+        """Whether values are tensors like them, in their order."""
+        return len(values) == self._count and bool(self._check(*values))
 
 
 def _key(value: object) -> Hashable:

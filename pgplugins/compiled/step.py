@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgplugins.compiled.lowering import Lowered
 from pgplugins.compiled.scratch import Scratch
+from pgplugins.compiled.signature import Likeness
 from pgplugins.compiled.state import Place, Use
 from pgplugins.compiled.tracing import Traced
 
@@ -48,7 +49,7 @@ class Step:
         self._rows = list(zip(*(part.unbind() for part in parts), strict=True))
         self._draws = lowered.draws
         self._going = torch.ones((), dtype=torch.bool, device=lowered.first.device)
-        self._seen = [_Seen(tensor) for tensor in self._held]
+        self._alike = Likeness(self._held)
         self._lessons = traced.lessons
         index = {id(tensor): i for i, tensor in enumerate(self._held)}
         asked = {id(tensor): answer for tensor, answer in answers}
@@ -124,14 +125,7 @@ class Step:
             known.latest = now
             if known.index is not None and now is not None:
                 self._held[known.index] = now
-        for tensor, seen in zip(self._held, self._seen, strict=True):
-            if tensor.requires_grad != seen.trained or tensor.shape != seen.shape:
-                return False
-            if tensor.data_ptr() != seen.address:
-                if not seen.alike(tensor):
-                    return False
-                seen.address = tensor.data_ptr()
-        return True
+        return self._alike(*self._held)
 
     def go_on(self) -> None:
         """Write again, after a run whose first output was not finite."""
@@ -180,15 +174,3 @@ class _Alone:
             elif not scratch.settled:
                 scratch.settle()
             scratch.lock.release()
-
-
-class _Seen:
-    """What the code takes for granted of a tensor that it holds."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.trained, self.shape = tensor.requires_grad, tensor.shape
-        self.address = tensor.data_ptr()
-        self._rest = tensor.stride(), tensor.dtype, tensor.device
-
-    def alike(self, tensor: Tensor) -> bool:
-        return self._rest == (tensor.stride(), tensor.dtype, tensor.device)

@@ -19,7 +19,7 @@ from pgplugins.compiled.lowering import lower
 from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling, steps_shown
 from pgplugins.compiled.rehearsal import Rehearsal, rehearsal
-from pgplugins.compiled.signature import Call, Surroundings, layout_of, read
+from pgplugins.compiled.signature import Call, Likeness, Surroundings, read
 from pgplugins.compiled.state import EstimatorState, Unsettled, Use
 from pgplugins.compiled.step import Step
 from pgplugins.compiled.tracing import Result, Traced, difference, trace
@@ -85,7 +85,7 @@ class CompiledSVI:
         self._known: dict[Hashable, _Compiled] = {}
         self._unsettled = 0
         # The latest call whose arguments were tensors alone: most calls are like it.
-        self._latest: tuple[Hashable, _Compiled] | None = None
+        self._latest: tuple[Likeness, _Compiled] | None = None
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take one step; as :meth:`pyro.infer.SVI.step`.
@@ -157,9 +157,8 @@ class CompiledSVI:
 
         There is none while the state of an estimator has not taken its shape.
         """
-        layout = None if kwargs else layout_of(args)
         latest = self._latest
-        if layout is not None and latest is not None and layout == latest[0]:
+        if latest is not None and not kwargs and latest[0](*args):
             compiled = latest[1]
             if self._is_current(compiled):
                 return compiled, args
@@ -170,8 +169,8 @@ class CompiledSVI:
             found = None
         if found is None:
             found = self._prepare(call, args, kwargs)
-        if found is not None and layout is not None:
-            self._latest = layout, found
+        if found is not None and not kwargs and all(type(a) is Tensor for a in args):
+            self._latest = Likeness(args), found
         return found, call.tensors
 
     def _is_current(self, compiled: _Compiled) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from pgplugins.compiled.formulas import FORMULAS
 from pgplugins.compiled.origins import Origins, place
 from pgplugins.core.learning import Learn, collected
 from pgplugins.errors import CompileError, PgpluginsError
@@ -87,7 +88,12 @@ def trace(
         values += [t for d in due for t in d.tensors if t is not None]
         return values
 
-    traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)
+    traced = make_fx(
+        flat,
+        decomposition_table=FORMULAS,
+        tracing_mode="fake",
+        _allow_non_fake_inputs=True,
+    )
     try:
         with _unvalidated(), origins:
             graph = traced(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ class Draw:
 
     Args:
         dist: The distribution that was drawn from.
-        value: Shape ``(rows, *batch_shape, *event_shape)``.
+        value: Shape ``(rows, *batch_shape, *event_shape)``. Several rows may have size
+            1 in batch dimensions along which they are all alike.
         weight: Broadcastable to ``(rows, *batch_shape)``, sums to one over rows;
             ``None`` stands for equal weights.
         extra: Whatever the estimator wants to find again in ``gradient_term``.
@@ -171,6 +173,28 @@ class Draw:
         if self.off_support:
             return log_prob_near_support(self.dist, value)
         return density(self.dist, value)
+
+    def value_beside(self, shared: Container[int] = ()) -> Tensor:
+        """Return the value in its full shape, but for some batch dimensions.
+
+        Args:
+            shared: Batch dimensions, negative and counted from the right, in which the
+                value may keep a size of 1.
+
+        Example:
+            >>> import torch
+            >>> d = torch.distributions.Bernoulli(torch.full((2, 3), 0.5))
+            >>> draw = Draw(dist=d, value=torch.tensor([0.0, 1.0]).reshape(2, 1, 1))
+            >>> draw.value_beside().shape, draw.value_beside({-1}).shape
+            (torch.Size([2, 2, 3]), torch.Size([2, 2, 1]))
+        """
+        batch, event = self.dist.batch_shape, self.dist.event_shape
+        there = self.value.shape[1 : 1 + len(batch)]
+        sizes = [
+            size if size == 1 and dim in shared else full
+            for dim, size, full in zip(range(-len(batch), 0), there, batch, strict=True)
+        ]
+        return self.value.expand(-1, *sizes, *event)
 
     def score_term(self, cost: Tensor) -> Tensor:
         """Return a zero with gradient ``cost * score``: what score estimators return.

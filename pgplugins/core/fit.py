@@ -120,9 +120,20 @@ def check_draw(
             f"site {site!r}; it must return a pg.Draw."
         )
     want = dist.batch_shape + dist.event_shape
-    if draw.value.shape[1:] != want:
+    if draw.value.shape[1:] != want and not _alike(draw, dist):
         raise ShapeError(
             f"{type(estimator).__name__}.draw returned values of shape "
             f"{tuple(draw.value.shape)} at site {site!r}; they must be "
             f"(rows, *batch, *event) = (rows, {', '.join(map(str, want))})."
         )
+
+
+def _alike(draw: Draw, dist: Distribution) -> bool:
+    """Whether a draw's rows have size 1 along what they do not vary along."""
+    batch, there = dist.batch_shape, draw.value.shape[1:]
+    return (
+        draw.rows > 1
+        and len(there) == len(batch) + len(dist.event_shape)
+        and there[len(batch) :] == dist.event_shape
+        and all(size in (1, full) for size, full in zip(there, batch, strict=False))
+    )

@@ -200,15 +200,22 @@ class Draws(Recording):
         self._versions[name] = draw.value, version_of(draw.value)
         site = Site(name, estimator, draw, plates_of(msg), bit, upstream, row_dim)
         self.sites[name] = site
-        value = (
-            draw.row
-            if row_dim is None
-            else in_program(site, draw.value, len(draw.dist.event_shape))
-        )
+        value = draw.row if row_dim is None else self._shown(site)
         if value.requires_grad:
             self.paths[name] = value
         msg["value"] = self.dependencies.mark(value, bit | upstream)
         self._drawn[name] = msg["value"], msg["cond_indep_stack"]
+
+    def _shown(self, site: Site) -> Tensor:
+        """Return the rows as the program sees them.
+
+        Where they are alike they may stay so along plates and other sites' rows, whose
+        elements a program must not join; every particle has an entry of its own.
+        """
+        draw = site.draw
+        shared = self._row_dims.union(plate.dim for plate in site.plates)
+        value = draw.value_beside(shared - {self.particle_dim})
+        return in_program(site, value, len(draw.dist.event_shape))
 
     def _estimator(
         self, name: str, fn: Distribution, base: Distribution, infer: Mapping[str, Any]

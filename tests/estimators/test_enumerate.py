@@ -2,6 +2,7 @@
 
 import itertools
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -162,3 +163,135 @@ def test_a_cost_that_joins_batch_elements_is_refused():
     law = dist.Bernoulli(logits=parameter(0.1, 0.2))
     with pytest.raises(pg.PgpluginsError, match=r"to_event\(1\)"):
         enumerated(lambda b: b.prod(-1), law)
+
+
+def nested_plates(estimator, particles):
+    """A decoder in the inner plate, a choice in the outer one, both enumerated."""
+    torch.manual_seed(0)
+    outer, inner = torch.randn(2, dtype=torch.float64), torch.randn(3, 2, 2).double()
+    weight, seen = parameter([[0.3, -0.2], [0.5, 0.1]]), []
+    data = torch.randn(3, 2, dtype=torch.float64)
+    outer.requires_grad_(), inner.requires_grad_()
+
+    def program():
+        with pyro.plate("outer", 2, dim=-1), pyro.poutine.scale(scale=1.7):
+            a = pyro.sample("a", dist.Bernoulli(logits=outer))
+            with pyro.plate("inner", 3, dim=-2):
+                logits = inner + a.unsqueeze(-1)
+                z = pyro.sample("z", dist.Bernoulli(logits=logits).to_event(1))
+                seen.append((tuple(a.shape), tuple(z.shape)))
+                decoded = z @ weight
+                pg.cost("misfit", (decoded.sum(-1) - data) ** 2)
+                pg.cost("shared", decoded.prod(-1) * a)
+
+    objective = pg.ExpectedCost(
+        estimators=estimator,
+        num_particles=particles,
+        vectorize_particles=particles > 1,
+        max_plate_nesting=2,
+    )
+    loss = objective(program)
+    return loss, torch.autograd.grad(loss, [outer, inner, weight]), seen[-1]
+
+
+@pytest.mark.parametrize("particles", [1, 3])
+def test_points_that_plates_share_have_the_same_value_and_gradient(particles):
+    value, gradients, shapes = nested_plates("enumerate", particles)
+    shared = pg.estimator("enumerate", expand=False)
+    once, again, shown = nested_plates(shared, particles)
+    torch.testing.assert_close(once, value)
+    for found, wanted in zip(again, gradients, strict=True):
+        torch.testing.assert_close(found, wanted)
+    side_by_side = (particles,) if particles > 1 else ()
+    assert shapes == ((2, *side_by_side, 1, 2), (4, 2, *side_by_side, 3, 2, 2))
+    assert shown == ((2, *side_by_side, 1, 1), (4, 1, *side_by_side, 1, 1, 2))
+
+
+def test_points_are_shared_by_plates_alone():
+    """Other batch dimensions are the program's to join."""
+    logits = parameter([0.3, -0.2, 0.9])
+
+    def program():
+        z = pyro.sample("z", dist.Bernoulli(logits=logits))
+        pg.cost("joined", z.sum(-1, keepdim=True))
+
+    shared = pg.estimator("enumerate", expand=False)
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(pg.errors.ProgramError, match="joins"),
+    ):
+        pg.ExpectedCost(estimators=shared, max_plate_nesting=1)(program)
+    cost = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    value = pg.expectation(
+        lambda b: b * cost, dist.Bernoulli(logits=logits), estimator=shared
+    )
+    agree(value, torch.sigmoid(logits) * cost, [logits])
+
+
+def test_a_program_that_joins_the_elements_of_a_plate_is_refused():
+    logits = parameter([0.3, -0.2, 0.9])
+
+    def program():
+        with pyro.plate("data", 3):
+            z = pyro.sample("z", dist.Bernoulli(logits=logits))
+        pg.cost("outside", z.sum(-1, keepdim=True))
+
+    shared = pg.estimator("enumerate", expand=False)
+    with pytest.raises(pg.errors.ProgramError, match=r"to_event\(1\)"):
+        pg.ExpectedCost(estimators=shared, max_plate_nesting=1)(program)
+
+
+def test_a_model_for_config_enumerate():
+    """Pyro shows the points as ``expand=False`` does; both bounds are exact."""
+    data = torch.tensor([0.1, 0.3, 4.8])
+
+    def model():
+        with pyro.plate("data", 3):
+            z = pyro.sample("z", dist.Categorical(torch.ones(4)))
+            assert z.shape == (4, 1)
+            x = z.to(torch.get_default_dtype())
+            pyro.sample("x", dist.Normal(x, 1.0), obs=data)
+
+    @pyro.infer.config_enumerate
+    def theirs():
+        logits = pyro.param("logits", torch.linspace(-1, 1, 12).reshape(3, 4))
+        with pyro.plate("data", 3):
+            pyro.sample("z", dist.Categorical(logits=logits))
+
+    def ours():
+        logits = pyro.param("logits", torch.linspace(-1, 1, 12).reshape(3, 4))
+        with pyro.plate("data", 3):
+            pyro.sample("z", dist.Categorical(logits=logits))
+
+    gradients = []
+    shared = pg.estimator("enumerate", expand=False)
+    for guide, elbo in [
+        (theirs, pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)),
+        (ours, pg.ELBO(estimators=shared, max_plate_nesting=1)),
+    ]:
+        pyro.clear_param_store()
+        loss = elbo.differentiable_loss(model, guide)
+        loss.backward()
+        store = pyro.get_param_store()
+        gradients.append((loss.detach(), store._params["logits"].grad))
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_showing_points_once_is_yes_or_no():
+    with pytest.raises(pg.errors.InputError, match="expand=2: write True or False"):
+        pg.estimator("enumerate", expand=2)
+
+
+def test_a_draw_that_does_not_vary_along_a_plate_has_several_rows():
+    class Short(pg.Estimator):
+        name = "short"
+        traits = pg.Traits(unbiased=True, needs=frozenset())
+
+        def draw(self, dist):
+            return pg.Draw(dist=dist, value=dist.sample()[..., :1].unsqueeze(0))
+
+        def gradient_term(self, draw, cost):
+            return None
+
+    with pytest.raises(pg.errors.ShapeError, match=r"\(rows, 1, 3\)"):
+        pg.expectation(lambda x: x, dist.Normal(torch.zeros(3), 1.0), estimator=Short())

@@ -12,6 +12,7 @@ from pyro.infer import JitTraceEnum_ELBO, TraceEnum_ELBO
 from torch import Tensor
 from torch.nn.functional import softplus
 
+import pgplugins as pg
 from tests.benchmarks.models import digits
 from tests.benchmarks.models.digits import COUNT, IMAGES, PIXELS, network
 from tests.benchmarks.rows import JIT, NUMPYRO, PYRO, STORCHASTIC, Row, Written
@@ -175,11 +176,12 @@ def disarm(params: dict[str, Tensor], particles: int) -> Tensor:
     return (cost.mean(0) + term).mean(0).sum()
 
 
-def _row(estimator: str, loss: Any, theirs: Any, **options: Any) -> Row:
+def _row(estimator: Any, loss: Any, theirs: Any, **options: Any) -> Row:
     elbo = elbo_of(1, {"code": estimator})
+    name = estimator if isinstance(estimator, str) else estimator.name
     written = Written(start, loss)
     return Row(
-        about=f"Variational autoencoder, 100 digits, 8 Bernoulli latents, {estimator}",
+        about=f"Variational autoencoder, 100 digits, 8 Bernoulli latents, {name}",
         sides={**theirs, **by_hand(written), **ours(pair, elbo)},
         written=written,
         objective=objective(pair, elbo),
@@ -188,7 +190,7 @@ def _row(estimator: str, loss: Any, theirs: Any, **options: Any) -> Row:
 
 
 ENUMERATED = _row(
-    "enumerate",
+    pg.estimator("enumerate", expand=False),
     enumerated,
     {
         PYRO: steps_of(

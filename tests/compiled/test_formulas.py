@@ -1,0 +1,87 @@
+"""A Bernoulli likelihood's value and gradient share their exponential."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI
+
+import pgplugins as pg
+from pgplugins.compiled import lowering
+from pgplugins.compiled.formulas import FORMULAS
+
+aten = torch.ops.aten
+LOGITS = torch.cat([torch.linspace(-110, 110, 4001), torch.tensor([0.0, -0.0, 1e-20])])
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.3])
+def test_the_cross_entropy_is_torchs(target):
+    formula = FORMULAS[aten.binary_cross_entropy_with_logits.default]
+    found = formula(LOGITS, torch.full_like(LOGITS, target), reduction=0)
+    exact = torch.nn.functional.binary_cross_entropy_with_logits(
+        LOGITS.double(), torch.full_like(LOGITS, target).double(), reduction="none"
+    )
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=2e-7)
+
+
+def test_the_sigmoid_is_torchs():
+    formula = FORMULAS[aten.sigmoid.default]
+    exact = torch.sigmoid(LOGITS.double())
+    torch.testing.assert_close(formula(LOGITS).double(), exact, rtol=1e-6, atol=1e-38)
+    ends = torch.tensor([float("inf"), -float("inf"), float("nan")])
+    torch.testing.assert_close(formula(ends), torch.sigmoid(ends), equal_nan=True)
+
+
+def test_what_the_formulas_are_not_for_is_left_to_torch():
+    x = torch.ones(3)
+    formula = FORMULAS[aten.binary_cross_entropy_with_logits.default]
+    assert formula(x, x, weight=x, reduction=0) is NotImplemented
+    assert formula(x, x, pos_weight=x, reduction=0) is NotImplemented
+    assert formula(x, x) is NotImplemented
+    assert FORMULAS[aten.sigmoid.default](torch.tensor([1])) is NotImplemented
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """The graphs that are made ready for the compiler."""
+    seen = []
+
+    def keep(graph):
+        seen.append(graph)
+        return lowering._interpreted(graph)
+
+    monkeypatch.setattr(lowering, "_compile", keep)
+    return seen
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_likelihood_and_its_gradient_take_one_exponential(graphs, validated):
+    torch.manual_seed(0)
+    x, y = torch.randn(50, 3), torch.bernoulli(torch.full((50,), 0.4))
+
+    def model():
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", 50):
+            pyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
+
+    def guide():
+        m = pyro.param("m", torch.zeros(3))
+        pyro.sample("w", dist.Normal(m, 0.1).to_event(1))
+
+    with pyro.validation_enabled(validated):
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), pg.ELBO())
+        pg.compile(svi).step()
+    (graph,) = graphs
+    shape = torch.Size([50])
+    nodes = [n for n in graph.graph.nodes if _shape(n) == shape]
+    absolute = {n.args[0] for n in nodes if n.target is aten.abs.default}
+    exponentials = [n for n in nodes if n.target is aten.exp.default]
+    # Two that say the same: the compiler finds them.
+    assert (len(absolute), len(exponentials)) == (1, 2)
+    # The value's logarithm waits for the gradient's division: one loop has both.
+    order = [n.target for n in nodes]
+    assert order.index(aten.div.Tensor) < order.index(aten.log.default)
+
+
+def _shape(node):
+    return getattr(node.meta.get("val"), "shape", None)
