@@ -20,16 +20,17 @@ LOGGER = getLogger(__name__)
 
 
 def _inline(translator: HTML5Translator, node: nodes.math) -> None:
-    translator.body.append(_set(node, as_block=False))
+    translator.body.append(rendered(node, as_block=False))
     raise nodes.SkipNode
 
 
 def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    translator.body.append(f'<div class="math">{_set(node, as_block=True)}</div>\n')
+    translator.body.append(f'<div class="math">{rendered(node, as_block=True)}</div>\n')
     raise nodes.SkipNode
 
 
-def _set(node: nodes.math | nodes.math_block, as_block: bool) -> str:
+def rendered(node: nodes.math | nodes.math_block, as_block: bool) -> str:
+    """Return a formula in MathML, or with a warning its source."""
     text = node.astext()
     try:
         if re.search(r"frac\s*[^\s{]", text):
