@@ -73,6 +73,7 @@ def _functional(
     traced: Traced, inputs: Sequence[Tensor], *, keep_if_not_finite: bool
 ) -> GraphModule:
     """Rewrite a trace in the compiler's basic operations, writes at the end."""
+    from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor.decomposition import select_decomp_table
 
     outputs, written = traced.outputs, traced.written
@@ -103,6 +104,7 @@ def _functional(
         graph = flat(*inputs)
     graph.graph.set_codegen(CodeGen())
     graph.graph.eliminate_dead_code()
+    graph.graph = fx_graph_cse(graph.graph)
     _value_last(graph)
     graph.recompile()
     return graph
@@ -126,14 +128,16 @@ def _value_last(graph: GraphModule) -> None:
     for node in reversed(nodes):
         if node in needed:
             needed.update(n for n in node.all_input_nodes if n not in verdict)
-    moved: set[Node] = set()
     end = graph.graph.output_node()
+    moved: set[Node] = set()
     for node in nodes:
-        if node is end or node.op == "placeholder":
+        if node is end or node.op == "placeholder" or node in copies:
             continue
         if node not in needed or not moved.isdisjoint(node.all_input_nodes):
             moved.add(node)
             end.prepend(node)
+    for node in copies:  # whatever reads an input comes before
+        end.prepend(node)
 
 
 def _compile(graph: GraphModule) -> Code:

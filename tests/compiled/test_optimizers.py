@@ -1,8 +1,10 @@
 """Compiled steps against plain ones, on an objective without noise."""
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import SVI
 
 import pgplugins as pg
 from tests.compiled.programs import exact_svi, parameters
@@ -158,3 +160,23 @@ def test_plain_svi_goes_on_where_compiled_steps_end_and_back():
     for _ in range(5):
         compiled.step()
     assert_same(parameters(), want)
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_the_loss_is_that_of_the_parameters_before_the_step(validated):
+    """Its gradient is 1, so that nothing but the value reads the parameter."""
+
+    def model():
+        pyro.sample("z", dist.Normal(0.0, 1.0).mask(False))
+
+    def guide():
+        w = pyro.param("w", torch.tensor(2.0))
+        pyro.sample("z", dist.Normal(0.0, 1.0).mask(False))
+        pyro.factor("cost", w, has_rsample=True)
+
+    compiled = pg.compile(
+        SVI(model, guide, pyro.optim.SGD({"lr": 0.25}), pg.ELBO(num_particles=2))
+    )
+    with pyro.validation_enabled(validated):
+        losses = compiled.run(3, progress=False)
+    assert losses.tolist() == [2.0, 1.75, 1.5]
