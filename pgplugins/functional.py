@@ -52,13 +52,19 @@ def expectation(
 
     Raises:
         InputError: ``num_samples`` is not a positive integer.
+        InputTypeError: ``dist`` is not a distribution, or ``cost`` no function, or what
+            it returns no tensor.
+        ProgramError: The cost has written into its samples.
+        UnknownEstimatorError: Nothing is registered under the name.
         EstimatorError: The estimator does not fit the distribution; from ``backward``
             with ``create_graph=True``, if it has first derivatives only.
         ShapeError: The cost has another shape.
         NotFiniteError: A cost is nan or infinite.
-        FlatCostError: The estimator is pathwise and the cost varies without a gradient.
+        FlatCostError: The estimator is pathwise and the cost varies without a gradient;
+            if it has a graph all the same, ``backward()`` raises it.
 
     Example:
+        >>> import torch
         >>> mu = torch.tensor(0.5, requires_grad=True)
         >>> d = torch.distributions.Normal(mu, 1.0)
         >>> _ = torch.manual_seed(0)

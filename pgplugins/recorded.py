@@ -68,6 +68,7 @@ def surrogate(
         DistributedError: The ranks do not go together.
 
     Example:
+        >>> import torch
         >>> mu = torch.tensor([0.0, 1.0], requires_grad=True)
         >>> policy = torch.distributions.Normal(mu, 1.0)
         >>> actions, costs = torch.tensor([0.5, 0.5]), torch.tensor([1.0, 3.0])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from docutils import nodes
-from matplotlib import style
+from matplotlib import rc_context, style
 from matplotlib.figure import Figure
 from sphinx.util.docutils import SphinxDirective
 
@@ -51,9 +51,16 @@ def show(
         path = GENERATED / f"{stem}-{theme}.svg"
         if not is_fresh(path, source, MEASURING):
             with style.context(name):
-                draw().savefig(path, transparent=True)
+                write(draw(), path)
         shown.append(
             f"```{{image}} /generated/{path.name}\n:alt: {text}\n"
             f":class: only-{theme}\n```"
         )
-    return directive.parse_text_to_nodes("\n".join(shown))
+    images = directive.parse_text_to_nodes("\n".join(shown))
+    return [nodes.container("", *images, classes=["figure"])]
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG, the same for the same figure: no date, no random names."""
+    with rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(path, transparent=True, metadata={"Date": None})

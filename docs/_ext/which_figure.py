@@ -1,21 +1,25 @@
-"""A measured figure: what each estimator's gradients cost on typical problems.
+r"""A measured figure: what each estimator's gradients cost on typical problems.
 
 The directive ``which-figure`` measures when the pages are built. As a script it does so
-with as many calls as it is told:
+with as many calls as it is told, and writes the picture for light screens, for dark
+ones, or both. README's are from
 
-    python docs/_ext/which_figure.py --replicates 100000 --plot which.png
+    python docs/_ext/which_figure.py --light docs/_static/which-light.svg \
+        --dark docs/_static/which-dark.svg
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from docutils import nodes
-from generated_figure import show
+from generated_figure import STYLES, show, write
+from matplotlib import style
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from measured import Case, Measured, Settings, measure
@@ -97,21 +101,27 @@ def found(settings: Settings) -> dict[tuple[str, str], Measured]:
 def draw(settings: Settings) -> Figure:
     """Draw variance times evaluations, over that of the score function."""
     results = found(settings)
-    names = sorted({name for _, name in results})
     titles = [case.title for case in CASES]
+    names = _in_blocks(results)
     work = {key: m.total * m.evaluations for key, m in results.items()}
     table = np.full((len(names), len(titles)), np.nan)
     for (title, name), value in work.items():
         ratio = value / work[title, "score_function"]
         table[names.index(name), titles.index(title)] = ratio
     figure = Figure(figsize=(8.5, 6.2), layout="constrained")
+    figure.suptitle(
+        "Variance of a gradient times evaluations of the cost, over that of the score\n"
+        "function: less is better, and no estimator is the best everywhere",
+        fontsize="medium",
+    )
     ax = figure.subplots()
     shades = np.log10(np.clip(table, 1e-3, 10))
     ax.imshow(shades, "RdYlGn_r", norm=TwoSlopeNorm(0, -3, 1), aspect="auto", alpha=0.8)
     for (i, j), ratio in np.ndenumerate(table):
         if not np.isnan(ratio):
-            # Below this it is what rounding leaves.
-            text = "0" if ratio < 1e-12 else f"{ratio:.2g}"
+            text = f"{ratio:.2g}" if ratio >= 1e-3 else "<0.001"
+            if ratio < 1e-12:  # What rounding leaves.
+                text = "0"
             color = "white" if ratio < 0.02 or ratio > 7 else "black"
             ax.text(j, i, text, ha="center", va="center", color=color)
     ax.set_xticks(range(len(titles)), titles, fontsize="small")
@@ -119,6 +129,16 @@ def draw(settings: Settings) -> Figure:
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     return figure
+
+
+def _in_blocks(results: Iterable[tuple[str, str]]) -> list[str]:
+    """Order estimators by the problems that they serve, those of all problems first."""
+    titles = [case.title for case in CASES]
+    served: dict[str, list[int]] = {}
+    for title, name in results:
+        served.setdefault(name, []).append(titles.index(title))
+    whole = len(titles)
+    return sorted(served, key=lambda n: (len(served[n]) < whole, served[n], n))
 
 
 class WhichFigure(SphinxDirective):
@@ -139,12 +159,16 @@ def setup(app: Sphinx) -> ExtensionMetadata:
 def main() -> None:
     """Measure and write the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--replicates", type=int, default=100_000)
-    parser.add_argument("--warmup", type=int, default=500)
-    parser.add_argument("--plot", default="which.png", help="write the picture here")
+    parser.add_argument("--replicates", type=int, default=10_000)
+    parser.add_argument("--warmup", type=int, default=100)
+    for theme in STYLES:
+        parser.add_argument(f"--{theme}", type=Path, help=f"SVG for {theme} screens")
     given = parser.parse_args()
     settings = Settings(replicates=given.replicates, warmup=given.warmup)
-    draw(settings).savefig(given.plot, dpi=150)
+    for theme, name in STYLES.items():
+        if path := getattr(given, theme):
+            with style.context(name):
+                write(draw(settings), path)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 A Bernoulli likelihood and its gradient need one exponential between them, that of minus
 the logit's absolute value, and not three. A product of small matrices is written out,
-to become a part of the loops around it: a library's call takes longer than the work, and
-cuts a rollout into as many pieces, to be compiled one by one.
+and becomes part of the loops around it: a library's call takes longer than the work,
+and cuts a rollout into as many pieces, to be compiled one by one.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ def compile(target: SVI | Callable[..., Tensor]) -> CompiledSVI | CompiledLoss:
         ...     loc = pyro.param("loc", torch.tensor(0.0))
         ...     pyro.sample("z", dist.Normal(loc, 1.0))
         >>> pyro.clear_param_store()
-        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), pg.ELBO())
+        >>> elbo = pg.ELBO(estimators="doubly_reparameterized")  # no noise at all here
+        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), elbo)
         >>> compiled = pg.compile(svi)
         >>> losses = compiled.run(200, progress=False)
         >>> round(pyro.param("loc").item(), 1)

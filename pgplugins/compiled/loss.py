@@ -44,6 +44,22 @@ class CompiledLoss:
 
     Args:
         function: Returns a scalar loss.
+
+    Example:
+        The expectation of ``sum (x - target)^2`` for x ~ N(mu, 1) has the gradient
+        ``2 (mu - target)`` for mu; the target is an argument, so that it may change:
+
+        >>> import torch, pgplugins as pg
+        >>> mu = torch.zeros(2, requires_grad=True)
+        >>> @pg.compile
+        ... def loss(target):
+        ...     d = torch.distributions.Normal(mu, 1.0).expand([2])
+        ...     cost = lambda x: ((x - target) ** 2).sum(-1)
+        ...     return pg.expectation(cost, d, num_samples=10_000)
+        >>> _ = torch.manual_seed(0)
+        >>> loss(torch.tensor([1.0, -3.0])).backward()
+        >>> mu.grad.round().tolist()
+        [-2.0, 6.0]
     """
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
@@ -58,6 +74,11 @@ class CompiledLoss:
         """Return the loss; ``backward()`` passes its gradient on.
 
         The first call with arguments of new shapes compiles.
+
+        Args:
+            args: What the function is called with. Graphs are kept by the shapes of
+                tensors and the values of everything else.
+            kwargs: Likewise.
 
         Returns:
             A scalar.

@@ -61,9 +61,37 @@ class CompiledSVI:
     Args:
         svi: With an objective of this library.
 
+    Attributes:
+        elbo: Its objective.
+
     Raises:
         InputTypeError: The objective is another one.
         CompileError: The objective is divided over ranks.
+
+    Example:
+        Steps and runs may be mixed, with one another and with plain ``svi.step``:
+
+        >>> import pyro, pyro.distributions as dist, torch
+        >>> import pgplugins as pg
+        >>> data = torch.tensor([1.0, 2.0, 6.0])
+        >>> def model(data):
+        ...     z = pyro.sample("z", dist.Normal(0.0, 10.0))
+        ...     with pyro.plate("data", len(data)):
+        ...         pyro.sample("x", dist.Normal(z, 1.0), obs=data)
+        >>> def guide(data):
+        ...     loc = pyro.param("loc", torch.tensor(0.0))
+        ...     pyro.sample("z", dist.Normal(loc, 0.1))
+        >>> pyro.set_rng_seed(0)
+        >>> pyro.clear_param_store()
+        >>> svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), pg.ELBO())
+        >>> compiled = pg.compile(svi)
+        >>> first = compiled.step(data)  # compiles
+        >>> losses = compiled.run(300, data, progress=False)
+        >>> losses.shape, bool(losses[-100:].mean() < first)
+        (torch.Size([300]), True)
+        >>> loss = svi.step(data)  # goes on from there
+        >>> round(pyro.param("loc").item())  # the mean of the data
+        3
     """
 
     def __init__(self, svi: SVI) -> None:

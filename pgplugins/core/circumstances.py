@@ -16,6 +16,16 @@ class Circumstances(NamedTuple):
         shared_by: How many sites that choose their rows, this one included, meet in one
             cost at most: their rows multiply.
         taken: The rows that all other sites have in one cost at most.
+
+    Example:
+        Two sites that choose meet in one cost with a site of 4 rows: of 256 rows 64 are
+        left, and the two may have 8 each.
+
+        >>> met = Circumstances(
+        ...     joins_elements=False, in_python=False, shared_by=2, taken=4
+        ... )
+        >>> met.room(256)
+        8.0
     """
 
     joins_elements: bool
@@ -24,11 +34,10 @@ class Circumstances(NamedTuple):
     taken: int
 
     def room(self, budget: float) -> float:
-        """How many rows the site may have, if ``budget`` are shared out evenly.
+        """Return how many rows the site may have, if ``budget`` is shared out evenly.
 
-        Example:
-            >>> Circumstances(False, False, shared_by=2, taken=1).room(256)
-            16.0
+        Args:
+            budget: The rows that one cost may have in all.
         """
         return float((budget / self.taken) ** (1 / self.shared_by))
 

@@ -70,11 +70,17 @@ class Draw:
             the particles' gradients are not quite independent.
 
     Example:
+        Two rows of a batch of three, and their scores ``(x - mu) / sigma^2``:
+
         >>> import torch
-        >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
-        >>> draw = Draw(dist=d, value=d.sample().unsqueeze(0))
-        >>> draw.rows, tuple(draw.log_prob.shape)
-        (1, (1, 3))
+        >>> mu = torch.zeros(3, requires_grad=True)
+        >>> d = torch.distributions.Normal(mu, 2.0)
+        >>> value = torch.tensor([[1.0, 2.0, 3.0], [-1.0, -2.0, -4.0]])
+        >>> draw = Draw(dist=d, value=value)
+        >>> draw.rows, draw.row, draw.log_prob.shape
+        (2, tensor([1., 2., 3.]), torch.Size([2, 3]))
+        >>> torch.autograd.grad(draw.log_prob[0].sum(), mu)
+        (tensor([0.2500, 0.5000, 0.7500]),)
     """
 
     dist: Distribution
@@ -116,11 +122,16 @@ class Draw:
             held_dist: As for :class:`Draw`.
             off_support: As for :class:`Draw`.
 
+        Returns:
+            A draw whose ``value`` has shape ``(1, *batch_shape, *event_shape)``.
+
         Example:
             >>> import torch
             >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
-            >>> tuple(Draw.of_row(d, d.sample()).value.shape)
-            (1, 3)
+            >>> x = d.sample()
+            >>> draw = Draw.of_row(d, x)
+            >>> draw.value.shape, draw.row is x
+            (torch.Size([1, 3]), True)
         """
         draw = cls(
             dist,
@@ -147,6 +158,9 @@ class Draw:
         """Log-density of the held values, shape ``(rows, *batch_shape)``.
 
         The value is detached, the parameters are not: its gradient is the score.
+
+        Raises:
+            EstimatorError: The distribution has no density there.
         """
         if self._log_prob is None:
             self._log_prob = (
@@ -162,6 +176,15 @@ class Draw:
 
         Parameters without a dimension for rows need no expansion here, and the graph
         has one node less at every site.
+
+        Raises:
+            EstimatorError: As :attr:`log_prob`.
+
+        Example:
+            >>> import torch
+            >>> d = torch.distributions.Bernoulli(torch.tensor([0.5, 0.25]))
+            >>> Draw.of_row(d, torch.ones(2)).row_log_prob.exp()
+            tensor([0.5000, 0.2500])
         """
         if self._row_log_prob is None:
             # A tensor of its own: a transform with a cache would know the value that it
@@ -205,6 +228,20 @@ class Draw:
         Returns:
             The shape of ``cost``; exactly zero in value, right to every order of
             differentiation (Foerster et al. 2018, eq. 9) that the front asks for.
+
+        Raises:
+            EstimatorError: As :attr:`log_prob`.
+
+        Example:
+            A cost of 10 at x = 1, where the score of N(0, 2^2) for its mean is 1/4:
+
+            >>> import torch
+            >>> mu = torch.tensor(0.0, requires_grad=True)
+            >>> d = torch.distributions.Normal(mu, 2.0)
+            >>> draw = Draw.of_row(d, torch.tensor(1.0))
+            >>> term = draw.score_term(torch.tensor([10.0]))
+            >>> term.tolist(), torch.autograd.grad(term.sum(), mu)
+            ([0.0], (tensor(2.5000),))
         """
         term = first_score_term if self.first_order else score_term
         return term(cost, self.log_prob)
@@ -216,6 +253,18 @@ class Draw:
 
         Args:
             cost: As for :meth:`score_term`.
+
+        Raises:
+            EstimatorError: As :attr:`log_prob`.
+
+        Example:
+            >>> import torch
+            >>> logit = torch.tensor(0.0, requires_grad=True)
+            >>> d = torch.distributions.Bernoulli(logits=logit)
+            >>> draw = Draw(dist=d, value=torch.tensor([0.0, 1.0]))  # scores -1/2, 1/2
+            >>> term = draw.summed_score_term(torch.tensor([3.0, 5.0]))
+            >>> torch.autograd.grad(term, logit)
+            (tensor(1.),)
         """
         if self.rows > 1:
             return self.score_term(cost).sum(0)
@@ -229,10 +278,21 @@ class Draw:
         score.
 
         Args:
-            cost: What ``gradient_term`` got, or a part of it.
+            cost: What ``gradient_term`` got, or a part of it: shape ``(rows,
+                *batch_shape)``, the particles along :attr:`particle_dim` of the batch.
 
         Returns:
             Shape of ``cost``, detached; ``None`` if there are no other particles.
+
+        Example:
+            Three particles, and what the other two of each suggest:
+
+            >>> import torch
+            >>> d = torch.distributions.Normal(torch.zeros(3), 1.0)
+            >>> draw = Draw.of_row(d, d.sample())
+            >>> draw.particle_dim = -1
+            >>> draw.others_cost(torch.tensor([[1.0, 2.0, 6.0]]))
+            tensor([[4.0000, 3.5000, 1.5000]])
         """
         if self.credit is not None:
             others = self.credit.others

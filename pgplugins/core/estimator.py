@@ -59,8 +59,13 @@ class Traits:
         InputError: A field has a value that is not listed here.
 
     Example:
-        >>> Traits(unbiased=True, needs=frozenset({"log_prob"})).order
-        1
+        >>> score = Traits(unbiased=True, needs=frozenset({"log_prob"}), order="any")
+        >>> score.order, score.many_rows
+        ('any', False)
+        >>> Traits(unbiased=True, needs=frozenset({"logprob"}))
+        Traceback (most recent call last):
+            ...
+        pgplugins.errors.InputError: Traits(needs=...) names ['logprob']; write some ...
     """
 
     unbiased: bool
@@ -121,21 +126,46 @@ class Estimator(nn.Module, ABC):
     Subclasses set ``name`` and ``traits`` and are final: vary by composition. State
     (moving averages, moments) lives in buffers, is read before it is updated, and has a
     shape that depends on event and parameter shapes only. One instance holds the state
-    of one site, whose name is ``site`` where an objective has bound a copy to it.
+    of one site.
+
+    Attributes:
+        name: What the estimator is registered under, an identifier.
+        traits: What it needs and what it promises.
+        site: The name of the site, where an objective has bound a copy to it.
 
     Example:
+        The score function with the mean of past costs as its baseline, which it reads
+        before it updates it:
+
         >>> import torch
-        >>> class PlainScore(Estimator):
-        ...     name = "plain_score"
+        >>> from pgplugins import Draw, Traits
+        >>> class PastMean(Estimator):
+        ...     name = "past_mean"
         ...     traits = Traits(unbiased=True, needs=frozenset({"log_prob"}))
+        ...
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.register_buffer("sum", torch.tensor(0.0))
+        ...         self.register_buffer("count", torch.tensor(0))
         ...
         ...     def draw(self, dist):
         ...         return Draw(dist=dist, value=dist.sample().unsqueeze(0))
         ...
         ...     def gradient_term(self, draw, cost):
-        ...         return draw.score_term(cost)[0]
-        >>> PlainScore().draw(torch.distributions.Normal(0.0, 1.0)).rows
-        1
+        ...         baseline = self.sum / self.count.clamp_min(1)
+        ...         return draw.score_term(cost - baseline)[0]
+        ...
+        ...     def update(self, draw, cost):
+        ...         total, count = draw.pool.total(cost.sum(), cost.numel(), "the cost")
+        ...         self.sum += total
+        ...         self.count += count
+        >>> estimator = PastMean()
+        >>> draw = estimator.draw(torch.distributions.Normal(torch.zeros(2), 1.0))
+        >>> estimator.gradient_term(draw, torch.tensor([[4.0, 6.0]]))
+        tensor([0., 0.])
+        >>> estimator.update(draw, torch.tensor([[4.0, 6.0]]))
+        >>> dict(estimator.state_dict())
+        {'sum': tensor(10.), 'count': tensor(2)}
     """
 
     name: ClassVar[str]
@@ -144,7 +174,14 @@ class Estimator(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, dist: Distribution) -> Draw:
-        """Draw rows from ``dist``: value ``(rows, *batch_shape, *event_shape)``."""
+        """Return rows drawn from ``dist``.
+
+        Args:
+            dist: Batch shape ``batch_shape``, event shape ``event_shape``.
+
+        Returns:
+            Rows whose ``value`` has shape ``(rows, *batch_shape, *event_shape)``.
+        """
 
     @abstractmethod
     def gradient_term(self, draw: Draw, cost: Tensor) -> Tensor | None:
@@ -167,6 +204,10 @@ class Estimator(nn.Module, ABC):
 
         What is learnt from costs goes through ``draw.pool``, so that processes that
         share an estimate have the same state.
+
+        Args:
+            draw: As for :meth:`gradient_term`.
+            cost: As for :meth:`gradient_term`; detached.
         """
 
     def adopt(self, dist: Distribution, row: Tensor) -> Draw | None:
@@ -175,6 +216,17 @@ class Estimator(nn.Module, ABC):
         Args:
             dist: What it was drawn from.
             row: Detached, shape ``(*batch_shape, *event_shape)``.
+
+        Example:
+            The score function needs no more than a recorded draw's density; DisARM has
+            to draw its pair itself.
+
+            >>> import torch, pgplugins as pg
+            >>> coin, heads = torch.distributions.Bernoulli(0.5), torch.tensor(1.0)
+            >>> pg.estimator("score_function").adopt(coin, heads).value
+            tensor([1.])
+            >>> pg.estimator("disarm").adopt(coin, heads) is None
+            True
         """
         if not self.traits.takes_recorded_draws:
             return None
@@ -182,9 +234,28 @@ class Estimator(nn.Module, ABC):
 
     @property
     def in_use(self) -> Estimator:
-        """The estimator that draws: another than this one if it chooses among some."""
+        """The estimator that draws: another than this one if it chooses among some.
+
+        Example:
+            >>> import pgplugins as pg
+            >>> pg.estimator("enumerate").in_use.name
+            'enumerate'
+        """
         return self
 
     def refusal(self, dist: Distribution) -> str | None:
-        """Say why this estimator cannot serve ``dist``, or ``None`` if it can."""
+        """Return why this estimator cannot serve ``dist``; ``None`` if it can.
+
+        For what ``traits.needs`` does not say.
+
+        Args:
+            dist: What it would draw from.
+
+        Example:
+            >>> import torch, pgplugins as pg
+            >>> wide = torch.distributions.Bernoulli(torch.full((20,), 0.5))
+            >>> wide = torch.distributions.Independent(wide, 1)
+            >>> print(pg.estimator("enumerate").refusal(wide))
+            its support has 2^20 = 1048576 points, more than max_rows=16384
+        """
         return None

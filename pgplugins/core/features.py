@@ -30,13 +30,15 @@ class Feature(Generic[T]):
         name: As ``Traits(needs=...)`` writes it.
 
     Example:
-        >>> from torch.distributions import Bernoulli, Normal
+        >>> from torch.distributions import Bernoulli, LogNormal, Normal
         >>> centre = Feature("centre")
         >>> @centre.register(Normal)
         ... def _(dist):
         ...     return dist.loc
         >>> centre.of(Normal(2.0, 1.0)), centre.of(Bernoulli(0.5)), centre.families()
         (tensor(2.), None, ['Normal'])
+        >>> centre.supports(Normal(0.0, 1.0)), centre.supports(LogNormal(0.0, 1.0))
+        (True, False)
     """
 
     def __init__(self, name: str) -> None:
@@ -47,7 +49,13 @@ class Feature(Generic[T]):
     def register(
         self, kind: type[Distribution]
     ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Return a decorator for the function that makes the offer for ``kind``."""
+        """Return a decorator for the function that makes the offer for ``kind``.
+
+        Args:
+            kind: A distribution type; it stands for its subclasses as well, unless they
+                have an offer or a ``log_prob`` of their own. The function gets an
+                instance of it.
+        """
 
         def keep(function: Callable[..., T]) -> Callable[..., T]:
             self._offers[kind] = function
@@ -55,8 +63,19 @@ class Feature(Generic[T]):
 
         return keep
 
+    def supports(self, dist: Distribution) -> bool:
+        """Return whether the family of ``dist`` makes the offer.
+
+        Args:
+            dist: Seen through ``to_event`` and ``expand``.
+        """
+        return self._find(dist) is not None
+
     def lack(self, dist: Distribution) -> str | None:
         """Say that the family of ``dist`` makes no offer; ``None`` if it does.
+
+        Args:
+            dist: Seen through ``to_event`` and ``expand``.
 
         Example:
             >>> from torch.distributions import Poisson
@@ -81,12 +100,16 @@ class Feature(Generic[T]):
         )
 
     def of(self, dist: Distribution) -> T | None:
-        """Return what the family of ``dist`` offers; ``None`` if nothing."""
+        """Return what the family of ``dist`` offers; ``None`` if nothing.
+
+        Args:
+            dist: Seen through ``to_event`` and ``expand``.
+        """
         found = self._find(dist)
         return None if found is None else found(element(dist))
 
     def families(self) -> list[str]:
-        """Names of the families that make the offer."""
+        """Return the names of the families that make the offer, sorted."""
         return sorted(kind.__name__ for kind in self._offers)
 
     def _find(self, dist: Distribution) -> Callable[..., T] | None:
@@ -127,6 +150,19 @@ class Coupled(NamedTuple):
 
     Half the difference of their costs, times the gradient of ``direction``, estimates
     the gradient of the expected cost.
+
+    Example:
+        What DisARM (Dong et al. 2020, eq. 7) asks of Bernoulli: with the cost ``b`` the
+        gradient for the logit is ``p (1 - p)``, here 1/4.
+
+        >>> import torch, pgplugins as pg
+        >>> logit = torch.zeros(10_000, requires_grad=True)
+        >>> d = torch.distributions.Bernoulli(logits=logit)
+        >>> pair = pg.families.coupling.of(d)
+        >>> first, second = pair.value
+        >>> estimate = ((first - second) / 2 * pair.direction).sum()
+        >>> torch.autograd.grad(estimate, logit)[0].mean()
+        tensor(0.2500)
     """
 
     value: Tensor
@@ -138,7 +174,20 @@ class Coupled(NamedTuple):
 class WeakDerivative(NamedTuple):
     """Derivative of an expectation for one scalar parameter per element.
 
-    ``d E[f(x)] / d parameter = E[scale * (f(plus) - f(minus))]``.
+    ``d E[f(x)] / d parameter = E[scale * (f(plus) - f(minus))]`` (Pflug 1996; Mohamed
+    et al. 2020, table 1).
+
+    Example:
+        For the rate of a Poisson law, one count more against the draw itself. With the
+        cost ``x^2`` the derivative is ``E[2 x + 1]``, 7 at a rate of 3.
+
+        >>> import torch, pgplugins as pg
+        >>> d = torch.distributions.Poisson(torch.tensor(3.0))
+        >>> (found,) = pg.families.weak_derivative.of(d)(torch.tensor([2.0, 4.0]))
+        >>> found.scale, found.plus, found.minus
+        (tensor([1., 1.]), tensor([3., 5.]), None)
+        >>> found.scale * (found.plus**2 - torch.tensor([2.0, 4.0]) ** 2)
+        tensor([5., 9.])
     """
 
     parameter: Tensor
@@ -152,20 +201,53 @@ class WeakDerivative(NamedTuple):
 
 
 class WeakDerivatives(Protocol):
-    """The weak derivatives that a family knows."""
+    """The weak derivatives that a family knows.
+
+    A class whose instances are made from a distribution, and called with a draw.
+
+    Example:
+        >>> import torch
+        >>> from pgplugins.families import WeakDerivative
+        >>> class OfPoisson:
+        ...     parameters = frozenset({"rate"})
+        ...
+        ...     def __init__(self, dist):
+        ...         self.rate = dist.rate
+        ...
+        ...     def __call__(self, value):
+        ...         scale = torch.ones_like(self.rate)
+        ...         return [WeakDerivative(self.rate, scale, value + 1, None)]
+        >>> d = torch.distributions.Poisson(torch.tensor([1.0, 3.0]))
+        >>> OfPoisson(d)(torch.tensor([0.0, 5.0]))[0].plus
+        tensor([1., 6.])
+    """
 
     parameters: frozenset[str]
     """Names of the parameters that they cover."""
 
     def __call__(self, value: Tensor) -> list[WeakDerivative]:
-        """Return one for every scalar parameter, coupled with a draw's ``value``."""
+        """Return one for every scalar parameter, coupled with a draw's ``value``.
+
+        Args:
+            value: The draw, shape ``(*batch_shape, *event_shape)``.
+        """
 
 
 class Relaxation(NamedTuple):
     """A choice among K points, which a softmax can mix.
 
     Adding Gumbel noise to ``logits`` and taking the largest makes the choice; a softmax
-    in place of the maximum makes a point near the support, with a path to the logits.
+    in place of the maximum makes a point near the support, with a path to the logits
+    (Maddison, Mnih and Teh 2017; Jang, Gu and Poole 2017).
+
+    Example:
+        >>> import torch, pgplugins as pg
+        >>> d = torch.distributions.Bernoulli(torch.tensor(0.75))
+        >>> relaxed = pg.families.relaxation.of(d)
+        >>> relaxed.logits.softmax(-1), relaxed.points
+        (tensor([0.2500, 0.7500]), tensor([0., 1.]))
+        >>> relaxed.log_prob(torch.tensor([0.0, 0.5, 1.0])).exp()  # between them, too
+        tensor([0.2500, 0.4330, 0.7500])
     """
 
     logits: Tensor

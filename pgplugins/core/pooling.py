@@ -18,6 +18,23 @@ class Pool(ABC):
     """The processes (ranks) that share an estimate, as one of them sees it.
 
     Every rank has to ask for the same things in the same order.
+
+    Example:
+        One process has nothing to add, so that estimators are written once for any
+        number of ranks. The mean of past costs, pooled:
+
+        >>> import torch
+        >>> from pgplugins.core.pooling import LOCAL
+        >>> costs = torch.tensor([1.0, 2.0, 6.0])
+        >>> total, count = LOCAL.total(costs.sum(), len(costs), "the mean cost")
+        >>> total / count, LOCAL.counts
+        (tensor(3.), True)
+        >>> (everyones,) = LOCAL.rows([costs.unsqueeze(1)], "the costs")
+        >>> everyones.shape  # those of all ranks
+        torch.Size([3, 1])
+        >>> before, after = LOCAL.around(costs, "the costs")  # of the other ranks
+        >>> len(before), len(after)
+        (0, 0)
     """
 
     counts: bool = True
@@ -34,6 +51,10 @@ class Pool(ABC):
 
         Returns:
             The sum of all values, detached unless there is one rank; and of all counts.
+
+        Raises:
+            DistributedError: The ranks pool different things, or one is gone; so in
+                every method that exchanges something.
         """
 
     @abstractmethod
@@ -43,6 +64,9 @@ class Pool(ABC):
         Args:
             rows: Shape ``(N, *same)``, where ``N`` may differ from rank to rank.
             what: As for :meth:`total`.
+
+        Returns:
+            Both detached, shape ``(others' N, *same)``.
         """
 
     @abstractmethod
@@ -53,12 +77,27 @@ class Pool(ABC):
             parts: Detached, shapes ``(N, k)`` with a ``k`` for each part; ``N`` may
                 differ from rank to rank.
             what: As for :meth:`total`.
+
+        Returns:
+            As many, shapes ``(sum of all N, k)``.
         """
 
     def mean(self, value: Tensor, count: int, what: str) -> Tensor:
-        """Average means over ``count`` samples each; a rank counts by its samples.
+        """Return the mean of means over ``count`` samples each.
+
+        A rank counts by its samples.
+
+        Args:
+            value: This rank's mean, of the same shape on every rank.
+            count: How many samples it is over.
+            what: As for :meth:`total`.
+
+        Returns:
+            The mean over the samples of all ranks, shape of ``value``.
 
         Example:
+            >>> import torch
+            >>> from pgplugins.core.pooling import LOCAL
             >>> LOCAL.mean(torch.tensor(3.0), 10, "the mean cost")
             tensor(3.)
         """
@@ -169,6 +208,7 @@ def group_totals(
         of ``values``. The others' mean is ``(sum - value) / (size - 1)``.
 
     Example:
+        >>> import torch
         >>> costs, ids = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([7, 7, 9])
         >>> group_totals(costs, ids)
         (tensor([3., 3., 6.]), tensor([2., 2., 1.]))
@@ -201,6 +241,7 @@ def mean_and_std(values: Tensor, pool: Pool = LOCAL) -> tuple[Tensor, Tensor]:
         Two scalars, detached; the variance has ``n - 1`` below, as in torch.
 
     Example:
+        >>> import torch
         >>> mean_and_std(torch.tensor([1.0, 2.0, 6.0]))
         (tensor(3.), tensor(2.6458))
     """
@@ -224,6 +265,7 @@ def mean_and_variance(
         variance has ``n - 1`` below, as in torch.
 
     Example:
+        >>> import torch
         >>> mean_and_variance(torch.tensor([[1.0, 4.0], [3.0, 4.0]]), 0)
         (tensor([[2., 4.]]), tensor([[2., 0.]]))
     """

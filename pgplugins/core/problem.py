@@ -23,6 +23,18 @@ class Expectation:
         law: Maps parameters to the distribution.
         cost: Maps samples ``(samples, *batch, *event)`` and parameters to costs
             ``(samples, *batch)``.
+
+    Example:
+        A cost that depends on a parameter directly as well:
+
+        >>> import torch
+        >>> from torch.distributions import Normal
+        >>> gap = Expectation(
+        ...     law=lambda p: Normal(p["mu"], 1.0), cost=lambda x, p: (x - p["k"]) ** 2
+        ... )
+        >>> at = {"mu": torch.tensor(1.0), "k": torch.tensor(3.0)}
+        >>> gap.law(at).mean, gap.cost(torch.tensor([2.0, 5.0]), at)
+        (tensor(1.), tensor([1., 4.]))
     """
 
     law: Callable[[Parameters], Distribution]
@@ -37,6 +49,27 @@ class Program:
         program: Takes the parameters.
         plates: How many batch dimensions its plates use. Every parameter carries as
             many in front of its own, of size one where it is global.
+
+    Example:
+        Two coins in a plate, and the cost of their heads, whose gradient is 3 for each:
+
+        >>> import torch, pyro, pyro.distributions as dist, pgplugins as pg
+        >>> from pgplugins.testing.problems import Problem
+        >>> def coins(p):
+        ...     with pyro.plate("coins", 2, dim=-1):
+        ...         heads = pyro.sample("heads", dist.Bernoulli(p["p"]))
+        ...         pg.cost("heads", 3 * heads)
+        >>> problem = Problem(
+        ...     name="coins",
+        ...     parameters={"p": torch.tensor([0.2, 0.7], dtype=torch.float64)},
+        ...     objective=Program(coins, plates=1),
+        ...     expected_cost=lambda p: 3 * p["p"],
+        ... )
+        >>> objective = pg.ExpectedCost(estimators="enumerate")
+        >>> leaves = problem.leaves()
+        >>> objective(coins, leaves).backward()
+        >>> leaves["p"].grad.allclose(problem.gradient())
+        True
     """
 
     program: Callable[[Parameters], Any]
@@ -51,6 +84,25 @@ class Variational:
         model: Takes the parameters.
         guide: Takes the parameters.
         plates: As for :class:`Program`.
+
+    Example:
+        >>> import torch, pyro, pyro.distributions as dist, pgplugins as pg
+        >>> from pgplugins.testing.problems import Problem
+        >>> def model(p):
+        ...     pyro.sample("z", dist.Normal(0.0, 1.0))
+        >>> def guide(p):
+        ...     pyro.sample("z", dist.Normal(p["mu"], 1.0))
+        >>> shifted = Problem(
+        ...     name="shifted",
+        ...     parameters={"mu": torch.tensor(2.0, dtype=torch.float64)},
+        ...     objective=Variational(model, guide),
+        ...     expected_cost=lambda p: p["mu"] ** 2 / 2,
+        ... )
+        >>> leaves = shifted.leaves()
+        >>> elbo = pg.ELBO(analytic_kl=True)
+        >>> elbo.differentiable_loss(model, guide, leaves).backward()
+        >>> leaves["mu"].grad.item(), shifted.gradient().item()
+        (2.0, 2.0)
     """
 
     model: Callable[[Parameters], Any]
@@ -78,7 +130,9 @@ class Problem:
         InputError: The name is no identifier or a parameter is not in double precision.
 
     Example:
+        >>> import torch
         >>> from torch.distributions import Normal
+        >>> from pgplugins.testing.problems import Expectation
         >>> square = Problem(
         ...     name="square",
         ...     parameters={"mu": torch.tensor(0.5).double()},
@@ -87,8 +141,10 @@ class Problem:
         ...     ),
         ...     expected_cost=lambda p: p["mu"] ** 2 + 1,
         ... )
-        >>> square.value().item(), square.gradient().tolist()
-        (1.25, [1.0])
+        >>> square.value().item(), square.gradient().tolist(), square.hessian().tolist()
+        (1.25, [1.0], [[2.0]])
+        >>> square.coordinates, square.leaves(3)["mu"].shape  # of three replicates
+        (['mu'], torch.Size([3]))
     """
 
     name: str
@@ -110,7 +166,7 @@ class Problem:
 
     @property
     def coordinates(self) -> list[str]:
-        """A label for every entry of :meth:`gradient`."""
+        """A label for every entry of :meth:`gradient`, such as ``"mu[0]"``."""
         return [
             name if value.numel() == 1 else f"{name}[{i}]"
             for name, value in self.parameters.items()
@@ -120,7 +176,12 @@ class Problem:
     def leaves(
         self, *replicates: int, dtype: torch.dtype = torch.float64
     ) -> dict[str, Tensor]:
-        """Return copies to differentiate for, shape ``(*replicates, *shape)`` each."""
+        """Return copies to differentiate for, shape ``(*replicates, *shape)`` each.
+
+        Args:
+            *replicates: Dimensions in front of the parameters' own.
+            dtype: Of the copies.
+        """
         return {
             name: value.detach()
             .to(dtype)
@@ -131,18 +192,18 @@ class Problem:
         }
 
     def value(self) -> Tensor:
-        """Return the exact expected cost, summed over batch elements."""
+        """Return the exact expected cost, summed over batch elements: a scalar."""
         return self.expected_cost(self.parameters).sum().detach()
 
     def gradient(self) -> Tensor:
-        """Return the exact gradient, flattened over all parameters."""
+        """Return the exact gradient, shape ``(coordinates,)`` over all parameters."""
         leaves = self.leaves()
         total = self.expected_cost(leaves).sum()
         parts = torch.autograd.grad(total, list(leaves.values()))
         return torch.cat([part.reshape(-1) for part in parts])
 
     def hessian(self) -> Tensor:
-        """Return the exact second derivatives, ``(coordinates, coordinates)``."""
+        """Return the exact second derivatives, shape ``(coordinates, coordinates)``."""
         leaves = self.leaves()
         tensors = list(leaves.values())
         total = self.expected_cost(leaves).sum()

@@ -33,6 +33,34 @@ class Detail:
         variance_interval: Its confidence interval.
         snr: The norm of their reference over the root of ``variance``.
         snr_interval: Its confidence interval.
+
+    Example:
+        Whose noise is it? The path of ``c mu + c sigma eps`` has no noise for the mean,
+        and a variance of ``c^2`` for a scale.
+
+        >>> import torch, pgplugins as pg
+        >>> mu = torch.tensor(0.0, requires_grad=True)
+        >>> sigma = torch.tensor([1.0, 3.0], requires_grad=True)
+        >>> comparison = pg.compare(
+        ...     (
+        ...         lambda x: x * torch.tensor([1.0, 3.0]),
+        ...         lambda: torch.distributions.Normal(mu, sigma),
+        ...     ),
+        ...     ["reparameterized"],
+        ...     params={"mu": mu, "sigma": sigma},
+        ...     reference={"mu": torch.tensor(4.0), "sigma": torch.zeros(2)},
+        ...     seed=3,
+        ... )
+        >>> for detail in comparison.by_parameter:
+        ...     print(detail.name, detail.size, round(detail.variance))
+        mu 1 0
+        sigma 2 10
+        sigma[0] 1 1
+        sigma[1] 1 9
+        >>> any(detail.significant for detail in comparison.by_parameter)
+        False
+        >>> comparison.by_parameter[2].to_dict()["index"]
+        (0,)
     """
 
     estimator: str
@@ -59,7 +87,7 @@ class Detail:
         return self.bias_p < SIGNIFICANCE
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, with the name."""
+        """Return everything, with the name, as plain data."""
         return asdict(self) | {"name": self.name}
 
 

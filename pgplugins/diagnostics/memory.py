@@ -27,7 +27,11 @@ def peak_memory(step: Callable[[], object]) -> int:
     Args:
         step: What to run, with its backward pass.
 
+    Returns:
+        A number of bytes.
+
     Example:
+        >>> import torch
         >>> x = torch.ones(1000, dtype=torch.float64)
         >>> peak_memory(lambda: x.exp() + 1)  # two of 8,000 bytes, then one
         16000

@@ -8,20 +8,12 @@ from pgplugins.distributed.collectives import (
     Collectives,
     Distributed,
     TorchCollectives,
-    check_distributed,
-    collectives_of,
 )
 from pgplugins.distributed.gradients import reduce_gradients
-from pgplugins.distributed.session import one_estimate
-from pgplugins.distributed.shared import SharedPool
 
 __all__ = [
     "Collectives",
     "Distributed",
-    "SharedPool",
     "TorchCollectives",
-    "check_distributed",
-    "collectives_of",
-    "one_estimate",
     "reduce_gradients",
 ]

@@ -25,35 +25,68 @@ class Collectives(Protocol):
     others' calls raise, in bounded time.
 
     Example:
-        >>> class OneRank:
-        ...     rank, size = 0, 1
+        Two ranks that are threads; the library needs no more to add up gradients:
+
+        >>> import torch
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from threading import Barrier
+        >>> class Thread:
+        ...     size, barrier, sent = 2, Barrier(2), [None, None]
         ...
-        ...     def all_reduce(self, tensor):
-        ...         return tensor
+        ...     def __init__(self, rank):
+        ...         self.rank = rank
         ...
         ...     def all_gather(self, tensor):
-        ...         return [tensor]
-        >>> isinstance(OneRank(), Collectives)
-        True
+        ...         self.sent[self.rank] = tensor
+        ...         self.barrier.wait(10)
+        ...         gathered = list(self.sent)
+        ...         self.barrier.wait(10)
+        ...         return gathered
+        ...
+        ...     def all_reduce(self, tensor):
+        ...         return torch.stack(self.all_gather(tensor)).sum(0)
+        >>> def gradient(rank):
+        ...     weight = torch.ones(2, requires_grad=True)
+        ...     (weight * (rank + 1)).sum().backward()  # 1 on rank 0, 2 on rank 1
+        ...     reduce_gradients([weight], distributed=Thread(rank))
+        ...     return weight.grad * Thread.size  # the mean over ranks, and the sum
+        >>> from pgplugins.distributed import reduce_gradients
+        >>> with ThreadPoolExecutor(2) as pool:
+        ...     list(pool.map(gradient, range(2)))
+        [tensor([3., 3.]), tensor([3., 3.])]
     """
 
     @property
     def rank(self) -> int:
-        """Which of the ranks this process is, from 0."""
+        """Which of the ranks this process is, from 0 on."""
 
     @property
     def size(self) -> int:
         """How many ranks there are."""
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Return the sum over ranks of tensors of one shape, the same on all."""
+        """Return the sum over ranks, the same on all.
+
+        Args:
+            tensor: Of one shape and dtype on all ranks; left as it is.
+
+        Returns:
+            The sum, shape and device of ``tensor``.
+        """
 
     def all_gather(self, tensor: Tensor) -> Sequence[Tensor]:
-        """Return the tensors of all ranks, of one shape, in the order of the ranks."""
+        """Return the tensors of all ranks, in the order of the ranks.
+
+        Args:
+            tensor: Of one shape and dtype on all ranks.
+
+        Returns:
+            As many tensors as there are ranks, each of shape and device of ``tensor``.
+        """
 
 
 Distributed = bool | Collectives
-"""What ``distributed=`` takes."""
+"""What ``distributed=`` takes: True for the default process group, or collectives."""
 
 
 class TorchCollectives:
@@ -68,11 +101,29 @@ class TorchCollectives:
     Raises:
         DistributedError: There is no process group.
 
+    Attributes:
+        rank: Which of the group's ranks this process is, from 0 on.
+        size: How many ranks the group has.
+
     Example:
+        >>> import torch
         >>> TorchCollectives()
         Traceback (most recent call last):
             ...
         pgplugins.errors.DistributedError: distributed=True needs a process group...
+
+        A group of this process alone; under ``torchrun`` leave the options out.
+
+        >>> import torch.distributed as td
+        >>> td.init_process_group("gloo", store=td.HashStore(), rank=0, world_size=1)
+        >>> collectives = TorchCollectives()
+        >>> collectives.rank, collectives.size
+        (0, 1)
+        >>> collectives.all_reduce(torch.tensor([2.0]))
+        tensor([2.])
+        >>> collectives.all_gather(torch.tensor([2.0]))
+        [tensor([2.])]
+        >>> td.destroy_process_group()
     """
 
     def __init__(self, group: torch.distributed.ProcessGroup | None = None) -> None:
@@ -98,13 +149,27 @@ class TorchCollectives:
         ]
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Return the sum over ranks."""
+        """Return the sum over ranks.
+
+        Args:
+            tensor: Of one shape and dtype on all ranks; left as it is.
+
+        Returns:
+            The sum, shape and device of ``tensor``, detached.
+        """
         sent = self._reachable(tensor).clone(memory_format=torch.contiguous_format)
         torch.distributed.all_reduce(sent, group=self._group)
         return sent.to(tensor.device)
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
-        """Return the tensors of all ranks."""
+        """Return the tensors of all ranks.
+
+        Args:
+            tensor: Of one shape and dtype on all ranks.
+
+        Returns:
+            As many tensors as there are ranks, each of shape and device of ``tensor``.
+        """
         sent = self._reachable(tensor).contiguous()
         received = [torch.empty_like(sent) for _ in range(self.size)]
         torch.distributed.all_gather(received, sent, group=self._group)

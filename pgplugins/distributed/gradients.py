@@ -43,6 +43,7 @@ def reduce_gradients(
         DistributedError: The ranks' parameters differ, or a rank is gone.
 
     Example:
+        >>> import torch
         >>> weight = torch.ones(2, requires_grad=True)
         >>> weight.sum().backward()
         >>> reduce_gradients([weight], distributed=False)

@@ -28,8 +28,21 @@ class DoublyReparameterized(Estimator):
     Where there is no log q in the cost it is the pathwise estimator.
 
     Example:
-        >>> DoublyReparameterized().traits.own_score
-        'path'
+        Where the guide is the posterior, no draw has a gradient; ``reparameterized``
+        leaves the noise of the score in:
+
+        >>> import torch, pyro, pyro.distributions as dist, pgplugins as pg
+        >>> loc = torch.tensor(3.0, requires_grad=True)
+        >>> def model():
+        ...     pyro.sample("z", dist.Normal(3.0, 1.0))
+        >>> def guide():
+        ...     pyro.sample("z", dist.Normal(loc, 1.0))
+        >>> def gradient(estimator):
+        ...     pyro.set_rng_seed(0)
+        ...     loss = pg.ELBO(estimators=estimator).differentiable_loss(model, guide)
+        ...     return round(torch.autograd.grad(loss, loc)[0].item(), 2)
+        >>> gradient("doubly_reparameterized"), gradient("reparameterized")
+        (0.0, 1.54)
     """
 
     name: ClassVar[str] = "doubly_reparameterized"

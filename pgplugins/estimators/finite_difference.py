@@ -24,11 +24,22 @@ class FiniteDifference(Estimator):
         max_rows: Refuse sites that need more rows than this: one, and one for every
             element that ``to_event`` has joined.
 
+    Raises:
+        InputError: ``max_rows`` is not a positive integer.
+
     Example:
-        >>> import torch
-        >>> d = torch.distributions.Geometric(torch.tensor(0.3, requires_grad=True))
-        >>> FiniteDifference().draw(d).rows
+        A cost that no path could differentiate, of whole numbers: at a rate of 3 the
+        gradient of ``E[x]`` is 1, and two evaluations give it exactly.
+
+        >>> import torch, pgplugins as pg
+        >>> rate = torch.tensor(3.0, requires_grad=True)
+        >>> counts = torch.distributions.Poisson(rate)
+        >>> pg.estimator("finite_difference").draw(counts).rows
         2
+        >>> loss = pg.expectation(torch.floor, counts, estimator="finite_difference")
+        >>> loss.backward()
+        >>> rate.grad
+        tensor(1.)
     """
 
     name: ClassVar[str] = "finite_difference"

@@ -28,8 +28,19 @@ class GumbelSoftmax(Estimator):
         InputError: The temperature is not a positive number.
 
     Example:
-        >>> GumbelSoftmax(temperature=0.5).traits.unbiased
-        False
+        The gradient of ``E[b^2] = p`` for the logit is ``p (1 - p)``, 0.21 at 0.3:
+
+        >>> import torch, pgplugins as pg
+        >>> logit = torch.tensor(0.3).logit().requires_grad_()
+        >>> coin = torch.distributions.Bernoulli(logits=logit)
+        >>> _ = torch.manual_seed(0)
+        >>> square = lambda b: b**2
+        >>> loss = pg.expectation(
+        ...     square, coin, estimator="gumbel_softmax", num_samples=100_000
+        ... )
+        >>> loss.backward()
+        >>> round(logit.grad.item(), 2)
+        0.16
     """
 
     name: ClassVar[str] = "gumbel_softmax"

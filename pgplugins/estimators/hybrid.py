@@ -54,9 +54,22 @@ class Hybrid(Estimator):
         max_parameters: Sites with more parameters per event than this are regressed
             parameter by parameter, each on its own score and difference.
 
+    Raises:
+        InputError: ``horizon`` is below one, or ``max_parameters`` no positive integer.
+
     Example:
-        >>> Hybrid().traits.own_score
-        'drop'
+        Eight draws of ``x^2`` at N(1, 1), whose gradient is 2. The path's standard
+        error is 0.71; what a hundred calls have taught explains nearly all of it.
+
+        >>> import torch, pgplugins as pg
+        >>> mu, hybrid = torch.tensor(1.0, requires_grad=True), pg.estimator("hybrid")
+        >>> _ = torch.manual_seed(0)
+        >>> for _ in range(101):
+        ...     d = torch.distributions.Normal(mu, 1.0)
+        ...     loss = pg.expectation(torch.square, d, estimator=hybrid, num_samples=8)
+        ...     (gradient,) = torch.autograd.grad(loss, mu)
+        >>> round(gradient.item(), 2)
+        2.0
     """
 
     name: ClassVar[str] = "hybrid"

@@ -26,11 +26,21 @@ class MeasureValued(Estimator):
     Args:
         max_rows: Refuse sites that need more rows than this.
 
+    Raises:
+        InputError: ``max_rows`` is not a positive integer.
+
     Example:
-        >>> import torch
-        >>> d = torch.distributions.Poisson(torch.tensor(3.0, requires_grad=True))
-        >>> MeasureValued().draw(d).rows
+        A cost that no path could differentiate, of whole numbers: at a rate of 3 the
+        gradient of ``E[x]`` is 1, and two evaluations give it exactly.
+
+        >>> import torch, pgplugins as pg
+        >>> rate = torch.tensor(3.0, requires_grad=True)
+        >>> counts = torch.distributions.Poisson(rate)
+        >>> pg.estimator("measure_valued").draw(counts).rows
         2
+        >>> pg.expectation(torch.floor, counts, estimator="measure_valued").backward()
+        >>> rate.grad
+        tensor(1.)
     """
 
     name: ClassVar[str] = "measure_valued"

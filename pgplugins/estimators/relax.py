@@ -34,9 +34,20 @@ class Relax(Estimator):
         InputError: ``hidden`` is not a positive integer.
 
     Example:
-        >>> import torch
-        >>> Relax().draw(torch.distributions.Bernoulli(torch.tensor(0.3))).rows
-        1
+        The gradient of ``E[b^2] = p`` for the logit is ``p (1 - p)``, 0.21 at 0.3; the
+        cost is asked at 0 and 1 only:
+
+        >>> import torch, pgplugins as pg
+        >>> logit = torch.tensor(0.3).logit().requires_grad_()
+        >>> coin = torch.distributions.Bernoulli(logits=logit)
+        >>> _ = torch.manual_seed(0)
+        >>> square = lambda b: b**2
+        >>> loss = pg.expectation(
+        ...     square, coin, estimator="relax", num_samples=100_000
+        ... )
+        >>> loss.backward()
+        >>> round(logit.grad.item(), 2)
+        0.21
     """
 
     name: ClassVar[str] = "relax"

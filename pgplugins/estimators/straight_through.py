@@ -27,8 +27,19 @@ class StraightThrough(Estimator):
         InputError: The temperature is not a positive number.
 
     Example:
-        >>> StraightThrough().traits.unbiased
-        False
+        The gradient of ``E[b^2] = p`` for the logit is ``p (1 - p)``, 0.21 at 0.3:
+
+        >>> import torch, pgplugins as pg
+        >>> logit = torch.tensor(0.3).logit().requires_grad_()
+        >>> coin = torch.distributions.Bernoulli(logits=logit)
+        >>> _ = torch.manual_seed(0)
+        >>> square = lambda b: b**2
+        >>> loss = pg.expectation(
+        ...     square, coin, estimator="straight_through", num_samples=100_000
+        ... )
+        >>> loss.backward()
+        >>> round(logit.grad.item(), 2)
+        0.11
     """
 
     name: ClassVar[str] = "straight_through"

@@ -30,6 +30,7 @@ class SumAndSample(Estimator):
         InputError: ``size`` is not an integer of at least 2.
 
     Example:
+        >>> import torch
         >>> d = torch.distributions.Categorical(probs=torch.tensor([0.7, 0.2, 0.1]))
         >>> draw = SumAndSample(size=2).draw(d)
         >>> draw.value[0], draw.weight

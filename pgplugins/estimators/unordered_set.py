@@ -35,6 +35,7 @@ class UnorderedSet(Estimator):
         InputError: ``size`` is not in that range.
 
     Example:
+        >>> import torch
         >>> d = torch.distributions.Categorical(probs=torch.tensor([0.7, 0.2, 0.1]))
         >>> UnorderedSet(size=3).draw(d).weight.sum().round(decimals=4)
         tensor(1.)

@@ -49,6 +49,7 @@ class ELBO(PairObjective):
             compare the particles of one chunk.
         max_plate_nesting: Largest number of nested plates; guessed by running model and
             guide once if it is needed and not given.
+        max_iarange_nesting: Pyro's old name for it.
         dependencies: How the costs downstream of a site are found: ``"provenance"``
             (values remember their sites, and what escapes into Python control flow
             reaches all that follows), ``"plates"`` (as ``Trace_ELBO``) or ``"order"``
@@ -77,7 +78,7 @@ class ELBO(PairObjective):
         UnknownEstimatorError: No estimator is registered under a name.
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import torch, pyro, pyro.distributions as dist
         >>> def model():
         ...     pyro.sample("z", dist.Bernoulli(0.3))
         >>> def guide():
@@ -145,6 +146,27 @@ class ELBO(PairObjective):
 
         Estimators with parameters of their own (neural baselines) are its submodules
         from the first call on.
+
+        Args:
+            model: The model.
+            guide: The guide.
+
+        Example:
+            >>> import torch, pyro, pyro.distributions as dist
+            >>> class Guide(pyro.nn.PyroModule):
+            ...     def __init__(self):
+            ...         super().__init__()
+            ...         self.p = torch.nn.Parameter(torch.tensor(0.5))
+            ...
+            ...     def forward(self):
+            ...         pyro.sample("z", dist.Bernoulli(self.p))
+            >>> class Model(pyro.nn.PyroModule):
+            ...     def forward(self):
+            ...         pyro.sample("z", dist.Bernoulli(0.3))
+            >>> loss = ELBO(estimators="enumerate")(Model(), Guide())
+            >>> loss().backward()
+            >>> [(name, p.grad) for name, p in loss.named_parameters()]  # log(.7 / .3)
+            [('guide.p', tensor(0.8473))]
         """
         module = ELBOModule(model, guide, self)
         module.estimators = self._bound
@@ -157,10 +179,32 @@ class ELBO(PairObjective):
         *args: Any,
         **kwargs: Any,
     ) -> float:
-        """Estimate the negative ELBO, without a gradient.
+        """Return an estimate of the negative ELBO, without a gradient.
+
+        Args:
+            model: The model.
+            guide: The guide.
+            args: What both are called with.
+            kwargs: Likewise.
 
         Raises:
+            EstimatorError: An estimator does not fit its site.
+            ProgramError: Model and guide do not go together, or do something that no
+                objective can follow.
+            ShapeError: A density has batch dimensions that are no plates.
             NotFiniteError: A log-density is nan or infinite (with validation on).
+            DistributedError: The ranks do not go together.
+
+        Example:
+            The divergence of Bernoulli(0.5) from Bernoulli(0.3):
+
+            >>> import pyro, pyro.distributions as dist
+            >>> def model():
+            ...     pyro.sample("z", dist.Bernoulli(0.3))
+            >>> def guide():
+            ...     pyro.sample("z", dist.Bernoulli(0.5))
+            >>> round(ELBO(estimators="enumerate").loss(model, guide), 4)
+            0.0872
         """
         loss = 0.0
         with self._estimate(model, guide, args, kwargs) as session, torch.no_grad():
@@ -178,18 +222,46 @@ class ELBO(PairObjective):
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        """Estimate the negative ELBO; ``backward()`` estimates its gradient.
+        """Return an estimate of the negative ELBO; ``backward()`` one of its gradient.
 
         With ``chunk_size`` the gradient is taken chunk by chunk as the loss is made,
         for all leaf tensors that it depends on; ``backward()`` hands it out, once. With
         ``distributed`` every rank is told the loss of all; the mean over ranks of the
         gradients is its gradient.
 
+        Args:
+            model: The model.
+            guide: The guide.
+            args: What both are called with.
+            kwargs: Likewise.
+
+        Returns:
+            A scalar.
+
         Raises:
+            EstimatorError: An estimator does not fit its site.
+            ProgramError: Model and guide do not go together, or do something that no
+                objective can follow.
+            ShapeError: A density has batch dimensions that are no plates.
             NotFiniteError: A log-density is nan or infinite (with validation on).
             DistributedError: The ranks do not go together.
             EstimatorError: From ``backward`` with ``create_graph=True``, if an
                 estimator has first derivatives only.
+
+        Example:
+            First and second derivative of a divergence, ``log(p / 0.3) - log((1 - p) /
+            0.7)`` and ``1 / (p (1 - p))``:
+
+            >>> import torch, pyro, pyro.distributions as dist
+            >>> p = torch.tensor(0.5, requires_grad=True)
+            >>> def model():
+            ...     pyro.sample("z", dist.Bernoulli(0.3))
+            >>> def guide():
+            ...     pyro.sample("z", dist.Bernoulli(p))
+            >>> loss = ELBO(estimators="enumerate").differentiable_loss(model, guide)
+            >>> (first,) = torch.autograd.grad(loss, p, create_graph=True)
+            >>> first.item(), torch.autograd.grad(first, p)
+            (0.847..., (tensor(4.),))
         """
         with self._estimate(model, guide, args, kwargs) as session:
             pool = pool_of(session)
@@ -223,13 +295,35 @@ class ELBO(PairObjective):
         *args: Any,
         **kwargs: Any,
     ) -> float:
-        """Estimate the negative ELBO and add its gradient to the parameters'.
+        """Return an estimate of the negative ELBO; add its gradient to parameters'.
 
-        With ``distributed`` both are those of all ranks together.
+        What :class:`pyro.infer.SVI` calls. With ``distributed`` both are those of all
+        ranks together.
+
+        Args:
+            model: The model.
+            guide: The guide.
+            args: What both are called with.
+            kwargs: Likewise.
 
         Raises:
+            EstimatorError: An estimator does not fit its site.
+            ProgramError: Model and guide do not go together, or do something that no
+                objective can follow.
+            ShapeError: A density has batch dimensions that are no plates.
             NotFiniteError: A log-density is nan or infinite (with validation on).
             DistributedError: The ranks do not go together.
+
+        Example:
+            >>> import torch, pyro, pyro.distributions as dist
+            >>> p = torch.tensor(0.5, requires_grad=True)
+            >>> def model():
+            ...     pyro.sample("z", dist.Bernoulli(0.3))
+            >>> def guide():
+            ...     pyro.sample("z", dist.Bernoulli(p))
+            >>> loss = ELBO(estimators="enumerate").loss_and_grads(model, guide)
+            >>> round(loss, 4), p.grad
+            (0.0872, tensor(0.8473))
         """
         loss = 0.0
         with (

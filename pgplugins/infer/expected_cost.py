@@ -57,7 +57,7 @@ class ExpectedCost(ProgramObjective):
         InputTypeError: ``distributed`` is of a kind that cannot be used.
 
     Example:
-        >>> import torch, pyro.distributions as dist
+        >>> import pyro, torch, pyro.distributions as dist
         >>> import pgplugins as pg
         >>> logit = torch.tensor(0.0, requires_grad=True)
         >>> def program():
@@ -98,12 +98,20 @@ class ExpectedCost(ProgramObjective):
     ) -> Tensor:
         """Run the program on ``args`` and estimate its expected total cost.
 
+        Args:
+            program: A Pyro program that states its costs.
+            args: What it is called with.
+            kwargs: Likewise.
+
         Returns:
             A scalar; ``backward()`` estimates its gradient.
 
         Raises:
             InputTypeError: The program is not callable.
-            ProgramError: The program has no cost, or observes a value.
+            EstimatorError: An estimator does not fit its site.
+            ProgramError: The program has no cost, observes a value, or does something
+                else that no objective can follow.
+            ShapeError: A cost or a site has batch dimensions that are no plates.
             NotFiniteError: A cost is nan or infinite (with validation on).
             FlatCostError: All sites rely on the path, and the costs of particles side
                 by side vary without a gradient.

@@ -204,8 +204,20 @@ class IWELBO(RenyiELBO):
         UnknownEstimatorError: No estimator is registered under a name.
 
     Example:
-        >>> IWELBO(num_particles=16, vectorize_particles=True).alpha
-        0.0
+        The log-evidence is ``log N(1; 0, sqrt 2) = -1.5155``. A guide that is the prior
+        is off by 0.31 as an ELBO, and by much less once 100 particles are joined.
+
+        >>> import torch, pyro, pyro.distributions as dist
+        >>> def model():
+        ...     z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...     pyro.sample("x", dist.Normal(z, 1.0), obs=torch.tensor(1.0))
+        >>> def guide():
+        ...     pyro.sample("z", dist.Normal(0.0, 1.0))
+        >>> bound = IWELBO(num_particles=100, vectorize_particles=True)
+        >>> _ = torch.manual_seed(0)
+        >>> losses = [-bound.loss(model, guide) for _ in range(100)]
+        >>> round(sum(losses) / 100, 2)
+        -1.52
     """
 
     def __init__(

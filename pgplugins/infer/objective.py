@@ -78,7 +78,25 @@ class ProgramObjective:
         return self._rules
 
     def with_estimators(self, estimators: Estimators) -> Self:
-        """Return one with these settings, other estimators and no state yet."""
+        """Return one with these settings, other estimators and no state yet.
+
+        Args:
+            estimators: As for :class:`pgplugins.ELBO`.
+
+        Raises:
+            InputTypeError: A key or a value is of a kind that cannot be used.
+            UnknownEstimatorError: No estimator is registered under a name.
+
+        Example:
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
+            >>> p = torch.tensor(0.25, requires_grad=True)
+            >>> def program():
+            ...     a = pyro.sample("a", dist.Bernoulli(p))
+            ...     pg.cost("loss", 4 * a)
+            >>> plain = pg.ExpectedCost(estimators="score_function", num_particles=8)
+            >>> torch.autograd.grad(plain.with_estimators("enumerate")(program), p)
+            (tensor(4.),)
+        """
         return self.with_rules(EstimatorRules(estimators))
 
     def with_rules(self, rules: EstimatorRules) -> Self:
@@ -93,8 +111,22 @@ class ProgramObjective:
     def estimator_of(self, site: str) -> Estimator:
         """Return the copy of an estimator that holds the state of a site.
 
+        Args:
+            site: The site's name in the program.
+
         Raises:
             InputError: No random site of that name has been met yet.
+
+        Example:
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
+            >>> def program():
+            ...     a = pyro.sample("a", dist.Normal(torch.zeros(()), 1.0))
+            ...     b = pyro.sample("b", dist.Bernoulli(a.sigmoid()))
+            ...     pg.cost("loss", a * b)
+            >>> objective = pg.ExpectedCost(estimators={"b": "enumerate"})
+            >>> _ = objective(program)
+            >>> objective.estimator_of("a").name, objective.estimator_of("b").name
+            ('reparameterized', 'enumerate')
         """
         return self._bound.of(site)
 
@@ -103,11 +135,41 @@ class ProgramObjective:
         return dict(self._bound.sites())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of all estimators, for a checkpoint."""
+        """Return the state of all estimators, for a checkpoint.
+
+        Example:
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
+            >>> def program():
+            ...     a = pyro.sample("a", dist.Bernoulli(torch.tensor(0.5)))
+            ...     pg.cost("loss", 0 * a + 7)
+            >>> moving = pg.estimator("score_function", baseline="moving_average")
+            >>> objective = pg.ExpectedCost(estimators=moving)
+            >>> _ = objective(program)
+            >>> objective.state_dict()["site:a.baseline.total"]  # a tenth of 7, so far
+            tensor(0.7000)
+        """
         return self._bound.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a checkpoint, also for sites that are yet to be met."""
+        """Take over a checkpoint, also for sites that are yet to be met.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+
+        Example:
+            >>> import pyro, torch, pyro.distributions as dist, pgplugins as pg
+            >>> def program():
+            ...     a = pyro.sample("a", dist.Bernoulli(torch.tensor(0.5)))
+            ...     pg.cost("loss", 0 * a + 7)
+            >>> moving = pg.estimator("score_function", baseline="moving_average")
+            >>> objective = pg.ExpectedCost(estimators=moving)
+            >>> _ = objective(program)
+            >>> resumed = pg.ExpectedCost(estimators=moving)
+            >>> resumed.load_state_dict(objective.state_dict())
+            >>> _ = resumed(program)
+            >>> resumed.state_dict()["site:a.baseline.weight"]  # two calls: 1 - 0.9^2
+            tensor(0.1900)
+        """
         self._bound.restore(state)
 
     def _find(self, execute: Execute, *programs: Callable[..., Any]) -> Run:

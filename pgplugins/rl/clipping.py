@@ -23,6 +23,16 @@ class ClippedSurrogate:
         clipped: Share of the steps that count whose gradient was cut off.
         unbiased: False: where a ratio is clipped, the gradient of that step is zero,
             whatever the cost is.
+
+    Example:
+        A step that has become twice as likely and was good gets no gradient any more:
+
+        >>> import torch, pgplugins as pg
+        >>> log = torch.tensor([1.1, 2.0]).log().requires_grad_()
+        >>> found = pg.rl.clipped_surrogate(pg.rl.Ratios(log), -torch.ones(2))
+        >>> found.loss.sum().backward()
+        >>> log.grad, found.clipped, found.unbiased
+        (tensor([-1.1000,  0.0000]), 0.5, False)
     """
 
     loss: Tensor
@@ -48,6 +58,9 @@ def clipped_surrogate(
         clip: In (0, 1).
         mask: False at steps that do not count, same shape, bool.
 
+    Returns:
+        The loss of each step, and the share of steps that are clipped.
+
     Raises:
         InputError: ``clip`` lies outside of (0, 1).
         InputTypeError: The mask or the cost is of another kind.
@@ -55,6 +68,8 @@ def clipped_surrogate(
         NotFiniteError: A cost that counts is not finite.
 
     Example:
+        >>> import torch
+        >>> from pgplugins.rl import Ratios
         >>> ratios = Ratios(torch.tensor([1.0, 1.5, 1.5]).log())
         >>> found = clipped_surrogate(ratios, torch.tensor([1.0, 1.0, -1.0]))
         >>> found.loss, round(found.clipped, 2), found.unbiased

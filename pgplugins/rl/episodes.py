@@ -30,6 +30,7 @@ def reset_steps(ended: Tensor, *, before: Tensor | None = None) -> Tensor:
         ShapeError: The shapes do not agree.
 
     Example:
+        >>> import torch
         >>> reset_steps(torch.tensor([False, True, False, False, True]))
         tensor([False, False,  True, False, False])
     """
@@ -57,6 +58,7 @@ def first_episodes(ended: Tensor) -> Tensor:
         ShapeError: It has no dimension of time.
 
     Example:
+        >>> import torch
         >>> first_episodes(torch.tensor([False, True, False, True]))
         tensor([ True,  True, False, False])
     """

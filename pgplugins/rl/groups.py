@@ -60,6 +60,7 @@ def leave_one_out(
         DistributedError: The ranks do not go together.
 
     Example:
+        >>> import torch
         >>> returns = torch.tensor([1.0, 10.0, 3.0, 20.0, 5.0])
         >>> leave_one_out(returns, torch.tensor([7, 2, 7, 2, 7]))
         tensor([ 4., 20.,  3., 10.,  2.])

@@ -55,6 +55,7 @@ def normalized(
         DistributedError: The ranks do not go together.
 
     Example:
+        >>> import torch
         >>> advantages = torch.tensor([1.0, 2.0, 3.0, 100.0])
         >>> normalized(advantages, mask=torch.tensor([True, True, True, False]))
         tensor([-1.,  0.,  1.,  0.])

@@ -26,6 +26,17 @@ class Ratios:
             policy's parameters.
         unbiased: Whether a mean that is weighted with these is the mean under the new
             policy: not if they were limited.
+
+    Example:
+        Actions of a fair coin, weighted for one that shows heads three times in four:
+
+        >>> import torch, pgplugins as pg
+        >>> fair = torch.distributions.Bernoulli(torch.tensor(0.5))
+        >>> new = torch.distributions.Bernoulli(torch.tensor(0.75))
+        >>> actions = torch.tensor([1.0, 0.0])  # equally often
+        >>> ratios = pg.rl.importance_ratios(new, actions, fair.log_prob(actions))
+        >>> (ratios.value * actions).mean(), ratios.unbiased
+        (tensor(0.7500), True)
     """
 
     log: Tensor
@@ -60,6 +71,7 @@ class Ratios:
             ShapeError: The shapes differ.
 
         Example:
+            >>> import torch
             >>> ratios = Ratios(torch.tensor([2.0, 3.0, 5.0]).log())
             >>> over = torch.tensor([False, True, False])
             >>> ratios.so_far(terminated=over).value
@@ -81,10 +93,14 @@ class Ratios:
 
         Truncated importance sampling (Ionides 2008).
 
+        Args:
+            limit: The largest ratio.
+
         Raises:
             InputError: The limit is not a positive number.
 
         Example:
+            >>> import torch
             >>> limited = Ratios(torch.tensor([0.5, 8.0]).log()).at_most(2.0)
             >>> limited.value, limited.unbiased
             (tensor([0.5000, 2.0000]), False)
@@ -124,6 +140,7 @@ def importance_ratios(
         EstimatorError: The policy has no density.
 
     Example:
+        >>> import torch
         >>> old = torch.distributions.Bernoulli(torch.tensor([0.5, 0.5]))
         >>> new = torch.distributions.Bernoulli(torch.tensor([0.75, 0.75]))
         >>> actions = torch.tensor([1.0, 0.0])

@@ -116,6 +116,7 @@ def discounts(
         ShapeError: The shapes differ.
 
     Example:
+        >>> import torch
         >>> over = torch.tensor([False, True, False, False])
         >>> discounts(torch.zeros(4), discount=0.5, terminated=over)
         tensor([1.0000, 0.5000, 1.0000, 0.5000])

@@ -63,7 +63,7 @@ class Auto(Estimator):
         UnknownEstimatorError: No estimator is registered under a name.
 
     Example:
-        >>> import pgplugins as pg
+        >>> import torch, pgplugins as pg
         >>> logit = torch.tensor(0.4, requires_grad=True)
         >>> auto = Auto()
         >>> for _ in range(60):

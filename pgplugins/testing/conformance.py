@@ -43,6 +43,8 @@ def check_estimator(
 
     Raises:
         InputError: ``seed`` is no seed.
+        InputTypeError: ``expected_failures`` is of another kind.
+        UnknownEstimatorError: Nothing is registered under the name.
         AssertionError: A check failed; the first line names it. The checks after the
             first failure do not run.
 
@@ -72,6 +74,14 @@ def run_checks(
         estimator: As for :func:`check_estimator`.
         seed: As for :func:`check_estimator`.
         expected_failures: As for :func:`check_estimator`.
+
+    Returns:
+        What was found, check by check.
+
+    Raises:
+        InputError: ``seed`` is no seed.
+        InputTypeError: ``expected_failures`` is of another kind.
+        UnknownEstimatorError: Nothing is registered under the name.
 
     Example:
         >>> run_checks("enumerate").failures

@@ -34,6 +34,17 @@ class Check:
         name: The function's name, with the case in brackets if there are several.
         summary: What it proves, in a line.
         body: Takes the subject; raises what it finds, returns a remark.
+
+    Example:
+        ``parametrize_with_checks`` makes a test of each; here by hand:
+
+        >>> import pgplugins as pg
+        >>> from pgplugins.testing.registry import checks_for
+        >>> from pgplugins.testing.subject import Subject
+        >>> subject = Subject(pg.estimator("enumerate"))
+        >>> found = {check.name: check for check in checks_for(subject)}
+        >>> check = found["draws_have_their_shape"]
+        >>> check.run(subject, seed=0)  # raises nothing, and has nothing to remark
     """
 
     name: str
@@ -42,6 +53,13 @@ class Check:
 
     def run(self, subject: Subject, seed: int) -> str | None:
         """Run with a seed of its own, leaving no trace outside.
+
+        Args:
+            subject: The estimator under test.
+            seed: Fixes every random number, with the check's name.
+
+        Returns:
+            A remark; ``None`` if there is nothing to say.
 
         Raises:
             Exception: Whatever was found.
@@ -57,6 +75,14 @@ class Omission:
     Args:
         check: The check's name.
         reason: Why it does not apply.
+
+    Example:
+        >>> import pgplugins as pg
+        >>> from pgplugins.testing.registry import omissions_for
+        >>> from pgplugins.testing.subject import Subject
+        >>> omissions = omissions_for(Subject(pg.estimator("enumerate")))
+        >>> {found.check: found.reason for found in omissions}["paths_need_no_term"]
+        'traits.pathwise is not declared'
     """
 
     check: str

@@ -29,6 +29,13 @@ class Result:
         seconds: How long it took.
         resolution: The relative error of a gradient that its sampling would have seen;
             ``None`` if it compares none, or exactly.
+
+    Example:
+        >>> from pgplugins.testing import Report
+        >>> result = Result("shape", "failed", "Draws have a shape", "it is (2,)", 0.1)
+        >>> report = Report("mine", (result,), (), comparisons=0, false_failures=0.0)
+        >>> report.failures[0].detail
+        'it is (2,)'
     """
 
     check: str
@@ -49,6 +56,22 @@ class Report:
         omissions: The checks that do not apply, and why.
         comparisons: How many numbers were compared with exact ones by sampling.
         false_failures: Bound on the probability that a right estimator fails any.
+
+    Example:
+        A right estimator, of which a check is expected to fail that does not exist:
+
+        >>> import pgplugins as pg
+        >>> report = pg.testing.run_checks("enumerate", expected_failures=["gradients"])
+        >>> report.passed, [(found.check, found.status) for found in report.failures]
+        (False, [('gradients', 'stale')])
+        >>> report.false_failures < 1e-4, 0 < report.resolution <= 0.1
+        (True, True)
+        >>> print(report)
+        enumerate: 1 failed, ...
+        >>> report.table().row_count == len(report.results) + len(report.omissions)
+        True
+        >>> sorted(report.to_dict())[:4]
+        ['comparisons', 'estimator', 'false_failures', 'omissions']
     """
 
     estimator: str
@@ -81,7 +104,11 @@ class Report:
         }
 
     def table(self, box: Box | None = ROUNDED) -> Table:
-        """Return a table for rich; ``str(report)`` gives plain text."""
+        """Return a table for rich; ``str(report)`` gives plain text.
+
+        Args:
+            box: Its frame; ``None`` for none.
+        """
         table = Table(
             title=f"{self.estimator}: {self._headline()}",
             title_justify="left",

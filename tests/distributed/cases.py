@@ -13,7 +13,9 @@ from pyro.infer import SVI
 
 import pgplugins as pg
 from pgplugins.core.pooling import group_totals
-from pgplugins.distributed import SharedPool, collectives_of, reduce_gradients
+from pgplugins.distributed import reduce_gradients
+from pgplugins.distributed.collectives import collectives_of
+from pgplugins.distributed.shared import SharedPool
 from tests.distributed import noise
 from tests.distributed.noise import Bell, Coin
 

@@ -11,12 +11,9 @@ from pyro.infer import SVI
 
 import pgplugins as pg
 from pgplugins.core.pooling import LOCAL, group_totals, mean_and_std
-from pgplugins.distributed import (
-    SharedPool,
-    TorchCollectives,
-    collectives_of,
-    reduce_gradients,
-)
+from pgplugins.distributed import TorchCollectives, reduce_gradients
+from pgplugins.distributed.collectives import collectives_of
+from pgplugins.distributed.shared import SharedPool
 from pgplugins.errors import CompileError, DistributedError
 
 

@@ -25,6 +25,10 @@ class Finding:
         line: The line in it.
         severity: ``"error"`` for a gradient that is wrong, ``"warning"`` for one that
             is off by a factor or term that shrinks with the number of samples.
+
+    Example:
+        >>> print(Finding("flat-cost", "It is flat.", "Do not round.", "run.py", 7))
+        run.py:7: flat-cost: It is flat. Do not round.
     """
 
     rule: str
@@ -40,7 +44,29 @@ class Finding:
 
 
 class LintReport:
-    """The findings of one :func:`~pgplugins.lint`, in the order of their discovery."""
+    """The findings of one :func:`~pgplugins.lint`, in the order of their discovery.
+
+    It has a length, and one can iterate over it.
+
+    Attributes:
+        findings: The findings, of type :class:`Finding`.
+
+    Example:
+        A baseline that has seen the sample, which biases the gradient by 1 - 1/n:
+
+        >>> import torch, warnings, pgplugins as pg
+        >>> mu = torch.tensor(0.7, requires_grad=True)
+        >>> policy = torch.distributions.Normal(mu.expand(8), 1.3)
+        >>> warnings.simplefilter("ignore")
+        >>> with pg.lint() as report:
+        ...     x = policy.sample()
+        ...     cost = (x - 2) ** 2
+        ...     ((cost - cost.mean()) * policy.log_prob(x)).mean().backward()
+        >>> len(report), [(f.rule, f.severity) for f in report]
+        (1, [('baseline-sees-sample', 'warning')])
+        >>> print(report.findings[0].remedy)
+        Leave the own cost out, (costs.sum() - costs) / (n - 1), or update a running ...
+    """
 
     def __init__(self) -> None:
         """Start without any."""

@@ -41,7 +41,22 @@ class Watch:
 
 
 class Lint(AbstractContextManager[LintReport]):
-    """What :func:`lint` returns: enter it, or decorate a function with it."""
+    """What :func:`lint` returns: enter it, or decorate a function with it.
+
+    Example:
+        >>> import torch, warnings, pgplugins as pg
+        >>> mu = torch.tensor(0.7, requires_grad=True)
+        >>> policy = torch.distributions.Normal(mu, 1.3)
+        >>> @pg.lint()
+        ... def loss():
+        ...     x = policy.rsample()
+        ...     return ((x - 2) ** 2).detach() * policy.log_prob(x)
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = loss()
+        >>> print(caught[0].message)
+        attached-score: A cost is multiplied with log_prob(x), but x = rsample() is ...
+    """
 
     def __init__(self) -> None:
         """Watch nothing yet."""
@@ -64,7 +79,11 @@ class Lint(AbstractContextManager[LintReport]):
         watch.report.warn()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Return ``function``, watched whenever it runs."""
+        """Return ``function``, watched whenever it runs.
+
+        Args:
+            function: Its findings become warnings at the end of each call.
+        """
 
         @functools.wraps(function)
         def watched_function(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -31,7 +31,8 @@ def available() -> list[Problem]:
     """Return the problems of this library and of every plugin.
 
     Example:
-        >>> set(p.name for p in built_in()) <= set(p.name for p in available())
+        >>> from pgplugins.testing.problems import built_in
+        >>> {p.name for p in built_in()} <= {p.name for p in available()}
         True
     """
     return [*built_in(), *installed()]
