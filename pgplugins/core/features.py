@@ -39,6 +39,8 @@ class Feature(Generic[T]):
         (tensor(2.), None, ['Normal'])
         >>> centre.supports(Normal(0.0, 1.0)), centre.supports(LogNormal(0.0, 1.0))
         (True, False)
+        >>> centre.lack(LogNormal(0.0, 1.0))
+        'LogNormal(Normal) has no centre; families that have one: Normal'
     """
 
     def __init__(self, name: str) -> None:
@@ -72,15 +74,10 @@ class Feature(Generic[T]):
         return self._find(dist) is not None
 
     def lack(self, dist: Distribution) -> str | None:
-        """Say that the family of ``dist`` makes no offer; ``None`` if it does.
+        """Return words for what ``dist`` lacks; ``None`` if its family makes the offer.
 
         Args:
             dist: Seen through ``to_event`` and ``expand``.
-
-        Example:
-            >>> from torch.distributions import Poisson
-            >>> Feature("relaxation").lack(Poisson(2.0))
-            'Poisson has no relaxation; families that have one: none'
         """
         if self._find(dist) is not None:
             return None
