@@ -14,9 +14,10 @@ from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_finite, require_unwritten, version_of
 from pgplugins.core.fit import check_draw, require_fit
 from pgplugins.core.flatness import guard_flat_cost
-from pgplugins.core.fold import CostTerm, Plate, Site, fold
+from pgplugins.core.fold import fold
 from pgplugins.core.numbers import positive_integer, real_cost
 from pgplugins.core.parts import describe
+from pgplugins.core.terms import CostTerm, Plate, Site
 from pgplugins.distribution import unmasked, unwrapped
 from pgplugins.errors import InputTypeError, ShapeError
 from pgplugins.families.expanded import expand

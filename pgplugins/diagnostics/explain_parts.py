@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pgplugins.core.fold import CostTerm, Site, fold
+from pgplugins.core.fold import fold
+from pgplugins.core.terms import CostTerm, Site
 from pgplugins.diagnostics.explain_probe import Cut, Probe
 from pgplugins.infer.run import Run
 from pgplugins.infer.total import total_cost

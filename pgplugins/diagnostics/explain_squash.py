@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pgplugins.core.fold import Site
+from pgplugins.core.terms import Site
 from pgplugins.diagnostics.explain_layout import Layout
 from pgplugins.diagnostics.explain_parts import gradients
 from pgplugins.diagnostics.explain_probe import Cut, Probe

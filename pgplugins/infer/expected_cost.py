@@ -13,9 +13,10 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pgplugins.core.flatness import guard_flat_cost
-from pgplugins.core.fold import CostTerm, fold
+from pgplugins.core.fold import fold
 from pgplugins.core.pooling import LOCAL, Pool
 from pgplugins.core.taken import take_gradients
+from pgplugins.core.terms import CostTerm
 from pgplugins.distributed.collectives import Distributed
 from pgplugins.distributed.session import pool_of
 from pgplugins.errors import InputTypeError, ProgramError

@@ -12,10 +12,10 @@ from torch import Tensor
 from pgplugins.core.algebra import zero_valued
 from pgplugins.core.credit import Credit
 from pgplugins.core.finite import require_finite, require_zero
-from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.learning import teach
 from pgplugins.core.pooling import Pool
 from pgplugins.core.rerun import Generators
+from pgplugins.core.terms import CostTerm, Site
 from pgplugins.errors import EstimatorError, ProgramError
 from pgplugins.infer.joining import Particles, refuse_weight_zero, require_joinable
 from pgplugins.infer.run import Run

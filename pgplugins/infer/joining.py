@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pgplugins.core.credit import Credit
-from pgplugins.core.fold import CostTerm, Plate, Site
 from pgplugins.core.own_parameters import OwnParameters
+from pgplugins.core.terms import CostTerm, Plate, Site
 from pgplugins.errors import EstimatorError, NotFiniteError, ProgramError
 from pgplugins.infer.layout import same_scale
 from pgplugins.objectives.renyi import RenyiBound

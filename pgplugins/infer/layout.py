@@ -9,8 +9,8 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from pgplugins.core.fold import Plate, Site
 from pgplugins.core.numbers import real_cost
+from pgplugins.core.terms import Plate, Site
 from pgplugins.errors import ShapeError
 
 _NO_PLATES: frozenset[Plate] = frozenset()

@@ -17,11 +17,11 @@ from pgplugins.core.draw import Draw
 from pgplugins.core.estimator import Estimator
 from pgplugins.core.finite import require_unwritten, version_of
 from pgplugins.core.fit import check_draw, fits_for_good, misfit, suggestion
-from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.learning import is_tracing
 from pgplugins.core.parts import describe, element
 from pgplugins.core.pooling import Pool
 from pgplugins.core.provenance import Sources, Tracked, plain
+from pgplugins.core.terms import CostTerm, Site
 from pgplugins.distribution import carried_estimator, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 from pgplugins.infer.binding import BoundEstimators

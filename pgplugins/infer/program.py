@@ -18,8 +18,8 @@ from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
 from pgplugins.core.algebra import score_term, without_direct_gradient
-from pgplugins.core.fold import CostTerm, Site
 from pgplugins.core.provenance import Sources, plain, sources_of_value
+from pgplugins.core.terms import CostTerm, Site
 from pgplugins.distribution import near_support, unmasked, unwrapped
 from pgplugins.errors import EstimatorError, PgpluginsError, ProgramError
 from pgplugins.infer.analytic_kl import divergence, replaceable

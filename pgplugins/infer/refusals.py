@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pgplugins.core.fold import Site
 from pgplugins.core.graph import reaches
 from pgplugins.core.provenance import sources_of_value
+from pgplugins.core.terms import Site
 from pgplugins.errors import EstimatorError, ProgramError, ShapeError
 
 

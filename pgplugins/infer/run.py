@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pgplugins.core.fold import CostTerm, Site
+from pgplugins.core.terms import CostTerm, Site
 
 
 class Run(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgplugins.core.finite import require_finite
-from pgplugins.core.fold import CostTerm
+from pgplugins.core.terms import CostTerm
 
 _FEW = 4
 

@@ -7,7 +7,8 @@ from torch.distributions import Bernoulli, Independent, Normal
 import pgplugins as pg
 from pgplugins.core.algebra import zero_valued
 from pgplugins.core.draw import Draw
-from pgplugins.core.fold import CostTerm, Plate, Site, average_rows, fold
+from pgplugins.core.fold import average_rows, fold
+from pgplugins.core.terms import CostTerm, Plate, Site
 
 N = Plate("N", -1, 3)
 M = Plate("M", -2, 2)

@@ -11,7 +11,7 @@ import torch
 from pyro.infer import Trace_ELBO
 
 import pgplugins as pg
-from pgplugins.core.fold import CostTerm, Site
+from pgplugins.core.terms import CostTerm, Site
 from pgplugins.infer import static
 from pgplugins.infer.run import Run
 from tests.infer import scripted
