@@ -16,7 +16,8 @@ from torch import Tensor
 
 aten = torch.ops.aten
 _NONE = 0  # of torch's reductions
-_SMALL = 4096  # multiplications
+# Multiplications; of a vector with a matrix, which is no more than reading the matrix.
+_SMALL, _SMALL_WITH_VECTOR = 4096, 65536
 
 
 def _cross_entropy(
@@ -39,9 +40,23 @@ def _sigmoid(self: Tensor) -> Any:
     return torch.where(self >= 0, 1.0, small) / (1 + small)
 
 
+def _tanh(self: Tensor) -> Any:
+    if self.dtype is not torch.float32 or self.device.type != "cpu":
+        return NotImplemented
+    size, square = self.abs(), self * self
+    small = torch.exp(-2 * size)
+    far = torch.copysign((1 - small) / (1 + small), self)
+    # Taylor's series: there the numerator above would lose digits.
+    near = 62 / 2835 * square - 17 / 315
+    near = (near * square + 2 / 15) * square - 1 / 3
+    return torch.where(size < 0.25, self * (1 + square * near), far)
+
+
 def _product(self: Tensor, mat2: Tensor) -> Any:
     count = self.shape[0] * self.shape[1] * mat2.shape[1]
-    if count > _SMALL or self.device.type != "cpu":
+    with_vector = 1 in (self.shape[0], mat2.shape[1])
+    most = _SMALL_WITH_VECTOR if with_vector else _SMALL
+    if count > most or self.device.type != "cpu":
         return NotImplemented
     return (self.unsqueeze(-1) * mat2).sum(1)
 
@@ -64,6 +79,7 @@ def _affine(
 FORMULAS: dict[Any, Callable[..., Any]] = {
     aten.binary_cross_entropy_with_logits.default: _cross_entropy,
     aten.sigmoid.default: _sigmoid,
+    aten.tanh.default: _tanh,
     aten.mm.default: _product,
     aten.bmm.default: _products,
     aten.addmm.default: _affine,

@@ -32,6 +32,20 @@ def test_the_sigmoid_is_torchs():
     torch.testing.assert_close(formula(ends), torch.sigmoid(ends), equal_nan=True)
 
 
+def test_the_hyperbolic_tangent_is_torchs_to_two_units_in_the_last_place():
+    near = torch.logspace(-30, 2, 20001)
+    x = torch.cat([near, -near, torch.linspace(-1, 1, 20001), torch.zeros(1)])
+    exact = torch.tanh(x.double())
+    found = FORMULAS[aten.tanh.default](x)
+    unit = torch.finfo(torch.float32).eps * exact.abs()
+    assert ((found.double() - exact).abs() <= 2 * unit + 1e-45).all()
+    ends = torch.tensor([float("inf"), -float("inf"), float("nan"), -0.0])
+    found, exact = FORMULAS[aten.tanh.default](ends), torch.tanh(ends)
+    torch.testing.assert_close(found, exact, equal_nan=True)
+    assert found[3].signbit()
+    assert FORMULAS[aten.tanh.default](x.double()) is NotImplemented
+
+
 def test_what_the_formulas_are_not_for_is_left_to_torch():
     x = torch.ones(3)
     formula = FORMULAS[aten.binary_cross_entropy_with_logits.default]
