@@ -52,17 +52,22 @@ def _tanh(self: Tensor) -> Any:
     return torch.where(size < 0.25, self * (1 + square * near), far)
 
 
+def _is_for_loops(matrix: Tensor) -> bool:
+    # Sums of small integers are long ones; their products are not.
+    return matrix.device.type == "cpu" and matrix.is_floating_point()
+
+
 def _product(self: Tensor, mat2: Tensor) -> Any:
     count = self.shape[0] * self.shape[1] * mat2.shape[1]
     with_vector = 1 in (self.shape[0], mat2.shape[1])
     most = _SMALL_WITH_VECTOR if with_vector else _SMALL
-    if count > most or self.device.type != "cpu":
+    if count > most or not _is_for_loops(self):
         return NotImplemented
     return (self.unsqueeze(-1) * mat2).sum(1)
 
 
 def _products(self: Tensor, mat2: Tensor) -> Any:
-    if self.numel() * mat2.shape[2] > _SMALL or self.device.type != "cpu":
+    if self.numel() * mat2.shape[2] > _SMALL or not _is_for_loops(self):
         return NotImplemented
     return (self.unsqueeze(-1) * mat2.unsqueeze(1)).sum(2)
 
@@ -71,8 +76,8 @@ def _affine(
     self: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Any:
     product = _product(mat1, mat2)
-    if product is NotImplemented:
-        return product
+    if product is NotImplemented or beta == 0:  # then self may be nan
+        return NotImplemented
     return product * alpha + self * beta
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from pgplugins.compiled.noise import IN_TERMS_OF_NOISE, Noise, take_noise
 from pgplugins.compiled.scratch import Scratch, scratch_of
@@ -61,8 +62,7 @@ def lower(
     inputs = [first, going, *(t.detach() for t in (*traced.held, *arguments))]
     graph = _functional(traced, inputs, keep_if_not_finite=keep_if_not_finite)
     noise = take_noise(graph)
-    seeded = torch.Tag.nondeterministic_seeded
-    draws = any(seeded in getattr(n.target, "tags", ()) for n in graph.graph.nodes)
+    draws = any(map(_draws, graph.graph.nodes))
     returns = graph.graph.output_node().args[0]
     code = _compile(graph)
     scratch = None if returns else scratch_of(code)
@@ -73,7 +73,6 @@ def _functional(
     traced: Traced, inputs: Sequence[Tensor], *, keep_if_not_finite: bool
 ) -> GraphModule:
     """Rewrite a trace in the compiler's basic operations, writes at the end."""
-    from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor.decomposition import select_decomp_table
 
     outputs, written = traced.outputs, traced.written
@@ -104,10 +103,44 @@ def _functional(
         graph = flat(*inputs)
     graph.graph.set_codegen(CodeGen())
     graph.graph.eliminate_dead_code()
-    graph.graph = fx_graph_cse(graph.graph)
+    _once(graph)
     _value_last(graph)
     graph.recompile()
     return graph
+
+
+def _draws(node: Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def _once(graph: GraphModule) -> None:
+    """Compute once what is written twice; two draws from one law stay two.
+
+    Torch's own pass tells draws by a list, on which the Dirichlet's is missing.
+    """
+    # What is returned is somebody's own, who may write into it.
+    returned = {_memory(n) for n in graph.graph.output_node().all_input_nodes}
+    known: dict[tuple[object, str], Node] = {}
+    for node in list(graph.graph.nodes):
+        if (
+            node.op != "call_function"
+            or node.target is torch.ops.aten.copy_.default
+            or _draws(node)
+            or _memory(node) in returned
+        ):
+            continue
+        # As text 1, 1.0 and True are different, and so are 0.0 and -0.0.
+        before = known.setdefault((node.target, f"{node.args}{node.kwargs}"), node)
+        if before is not node:
+            node.replace_all_uses_with(before)
+            graph.graph.erase_node(node)
+
+
+def _memory(node: Node) -> object:
+    value = node.meta.get("val")
+    return (
+        StorageWeakRef(value.untyped_storage()) if isinstance(value, Tensor) else node
+    )
 
 
 def _value_last(graph: GraphModule) -> None:

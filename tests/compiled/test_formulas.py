@@ -118,6 +118,42 @@ def test_products_of_large_matrices_are_left_to_the_library():
     assert FORMULAS[aten.bmm.default](a[None], a[None]) is NotImplemented
 
 
+def test_products_that_loops_would_change_are_left_to_the_library():
+    a = torch.full((2, 2), 100, dtype=torch.int8)  # torch's products wrap around
+    assert FORMULAS[aten.mm.default](a, a) is NotImplemented
+    assert FORMULAS[aten.addmm.default](a, a, a) is NotImplemented
+    assert FORMULAS[aten.bmm.default](a[None], a[None]) is NotImplemented
+    a, nothing = torch.ones(2, 2), torch.full((2, 2), float("nan"))
+    assert FORMULAS[aten.addmm.default](nothing, a, a, beta=0) is NotImplemented
+
+
+def test_two_draws_from_one_law_are_two():
+    concentration = torch.full((3,), 2.0, requires_grad=True)
+    laws = {
+        "dirichlet": lambda: dist.Dirichlet(concentration),
+        "gamma": lambda: dist.Gamma(concentration, 1.0).to_event(1),
+        "cauchy": lambda: dist.Cauchy(concentration, 1.0).to_event(1),
+        "normal": lambda: dist.Normal(concentration, 1.0).to_event(1),
+    }
+    for law in laws.values():
+
+        def program(law=law):
+            a, b = pyro.sample("a", law()), pyro.sample("b", law())
+            pg.cost("apart", (a - b).abs().min())
+
+        cost = pg.ExpectedCost(num_particles=1, max_plate_nesting=0)
+        loss = pg.compile(lambda cost=cost, program=program: cost(program))
+        assert min(loss().item() for _ in range(3)) > 0.0
+
+
+def test_what_is_written_twice_is_computed_once(graphs):
+    w = torch.linspace(-1, 1, 3).requires_grad_()
+    loss = pg.compile(lambda x: (x.sin() + w * x.sin() + x.sin() * 1.0).sum())
+    loss(torch.ones(3))
+    (graph,) = graphs
+    assert [n.target for n in graph.graph.nodes].count(aten.sin.default) == 1
+
+
 def test_a_rollout_has_no_call_of_a_library(graphs):
     torch.manual_seed(0)
     dynamics = torch.randn(3, 3)
