@@ -266,7 +266,8 @@ class CompiledSVI:
     def _optimize(self, compiled: _Compiled, gradients: Sequence[Tensor]) -> None:
         """Let an optimizer that has no rule take its step on the graph's gradients."""
         for param, gradient in zip(compiled.trained, gradients, strict=False):
-            param.grad = gradient
+            # Its own: equal gradients are one tensor of the graph.
+            param.grad = gradient.clone()
         params = {param for _, param in compiled.params}
         self.svi.optim(params)
         zero_grads(params)

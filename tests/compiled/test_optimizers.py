@@ -180,3 +180,37 @@ def test_the_loss_is_that_of_the_parameters_before_the_step(validated):
     with pyro.validation_enabled(validated):
         losses = compiled.run(3, progress=False)
     assert losses.tolist() == [2.0, 1.75, 1.5]
+
+
+class _Shrinks(torch.optim.Optimizer):
+    """Writes into the gradient that it is given, as clipping does."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.5})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for param in group["params"]:
+                param.grad.mul_(0.5)
+                param.sub_(param.grad, alpha=group["lr"])
+
+
+def test_an_optimizer_may_write_into_equal_gradients():
+    def model():
+        pyro.sample("z", dist.Bernoulli(0.3))
+
+    def guide():
+        one, other = (pyro.param(n, torch.tensor(0.4)) for n in ("one", "other"))
+        pyro.sample("z", dist.Bernoulli(logits=one + other))
+
+    found = []
+    for compiled in (False, True):
+        pyro.clear_param_store()
+        optim = pyro.optim.PyroOptim(_Shrinks, {})
+        svi = SVI(model, guide, optim, pg.ELBO(estimators="enumerate"))
+        taker = pg.compile(svi) if compiled else svi
+        for _ in range(3):
+            taker.step()
+        found.append(parameters())
+    assert_same(found[1], found[0])
