@@ -8,6 +8,7 @@ from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from pyro import poutine
 from torch import Tensor, nn
 from torch._C._dynamo.guards import TensorGuards
@@ -116,7 +117,14 @@ class Likeness:
 
     def __call__(self, *values: object) -> bool:
         """Whether values are tensors like them, in their order."""
-        return len(values) == self._count and bool(self._check(*values))
+        if len(values) != self._count:
+            return False
+        if self._check(*values):
+            return True
+        if not torch.is_inference_mode_enabled():
+            return False
+        with torch.inference_mode(False):  # which all tensors look different in
+            return bool(self._check(*values))
 
 
 def _key(value: object) -> Hashable:

@@ -297,3 +297,16 @@ def test_held_normals_take_their_noise_from_outside():
     (known,) = compiled._known.values()
     assert [one.normal for one in known.step._noise] == [True]
     assert not known.step._draws
+
+
+def test_a_graph_serves_those_who_want_no_gradient():
+    w = parameter(3.0)
+    compiled = pg.compile(lambda x: w * x)
+    x = torch.tensor(2.0, dtype=torch.float64)
+    assert compiled(x).requires_grad
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert compiled(x).item() == 6.0
+            assert compiled(torch.ones_like(x)).item() == 3.0
+    assert flat_gradient(compiled(x), [w]).item() == 2.0
+    assert len(compiled._known) == 1
