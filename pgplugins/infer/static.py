@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
 from pgplugins.core.provenance import Sources
 from pgplugins.core.watch import Watch
@@ -227,9 +229,9 @@ def _refuse_branches(execute: Execute, policy: Dependencies) -> Run:
 def program_key(*programs: Callable[..., Any]) -> Hashable:
     """Tell programs apart; a closure that is made anew for every call is the same one.
 
-    Functions of the same code differ if they hold different numbers, names, functions
-    or methods, in their closures or as defaults; methods if they belong to different
-    instances.
+    Functions of the same code differ if they hold different numbers, names or things
+    to call, in their closures or as defaults, be it in tuples; methods if they belong
+    to different instances.
     """
     return tuple(_identity(program) for program in programs)
 
@@ -247,11 +249,21 @@ def _identity(
     held = [_content(cell) for cell in program.__closure__ or ()]
     held += program.__defaults__ or ()
     held += (program.__kwdefaults__ or {}).values()
-    return program.__code__, tuple(
-        part if isinstance(part, _SIMPLE) else _identity(part, within)
-        for part in held
-        if isinstance(part, (*_SIMPLE, FunctionType, MethodType))
-    )
+    return program.__code__, tuple(_part(part, within) for part in held)
+
+
+def _part(value: object, within: frozenset[FunctionType]) -> Hashable:
+    """Tell what a closure holds apart, as far as it is not made anew at every call."""
+    if isinstance(value, _SIMPLE):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_part(part, within) for part in value)
+    if isinstance(value, partial):
+        told = (value.func, *value.args, *value.keywords.items())
+        return partial, _part(told, within)
+    if callable(value) and not isinstance(value, Distribution):
+        return _identity(value, within)
+    return type(value)  # in its place, so that the others keep theirs
 
 
 def _content(cell: CellType) -> object:

@@ -1,6 +1,7 @@
 """Dependencies that are found once: the same gradients, also when the shape changes."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -93,6 +94,26 @@ def closures_over_methods():
     return [(lambda run: lambda: run())(Coins(i).run) for i in range(2)]
 
 
+def closures_over_instances():
+    return [(lambda program: lambda: program())(Coins(i)) for i in range(2)]
+
+
+def closures_over_partial_functions():
+    programs = [partial(Coins(0).run, i) for i in range(2)]
+    return [(lambda program: lambda: program())(program) for program in programs]
+
+
+def closures_over_tuples():
+    return [(lambda which: lambda: Coins(which[0]).run())((i,)) for i in range(2)]
+
+
+def closures_that_hold_a_number_in_another_place():
+    def program(first, second):
+        return lambda: Coins(0).run(0 if second is None else first or 1)
+
+    return program(1, None), program(None, 1)
+
+
 def instances():
     return Coins(0), Coins(1)
 
@@ -108,6 +129,10 @@ def instances_without_hash():
         defaults,
         keyword_defaults,
         closures_over_methods,
+        closures_over_instances,
+        closures_over_partial_functions,
+        closures_over_tuples,
+        closures_that_hold_a_number_in_another_place,
         instances,
         instances_without_hash,
     ],
