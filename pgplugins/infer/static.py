@@ -252,7 +252,7 @@ def _identity(
     return program.__code__, tuple(_part(part, within) for part in held)
 
 
-def _part(value: object, within: frozenset[FunctionType]) -> Hashable:
+def _part(value: object, within: frozenset[FunctionType]) -> object:
     """Tell what a closure holds apart, as far as it is not made anew at every call."""
     if isinstance(value, _SIMPLE):
         return value
@@ -260,7 +260,7 @@ def _part(value: object, within: frozenset[FunctionType]) -> Hashable:
         return tuple(_part(part, within) for part in value)
     if isinstance(value, partial):
         told = (value.func, *value.args, *value.keywords.items())
-        return partial, _part(told, within)
+        return "partial", _part(told, within)
     if callable(value) and not isinstance(value, Distribution):
         return _identity(value, within)
     return type(value)  # in its place, so that the others keep theirs

@@ -99,8 +99,8 @@ def closures_over_instances():
 
 
 def closures_over_partial_functions():
-    programs = [partial(Coins(0).run, i) for i in range(2)]
-    return [(lambda program: lambda: program())(program) for program in programs]
+    run = Coins(0).run
+    return [(lambda program: lambda: program())(partial(run, i)) for i in range(2)]
 
 
 def closures_over_tuples():
