@@ -9,7 +9,9 @@ from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.distributions import Distribution
 
 from pgplugins.core.provenance import Sources
@@ -26,6 +28,7 @@ _PROGRAMS = 16
 _QUIET_PATHS = 64
 _PATIENCE = 100
 _SIMPLE = (bool, int, float, str)
+_DATA = (Tensor, np.ndarray, Distribution, list, dict)
 
 
 class EveryRun:
@@ -229,15 +232,16 @@ def _refuse_branches(execute: Execute, policy: Dependencies) -> Run:
 def program_key(*programs: Callable[..., Any]) -> Hashable:
     """Tell programs apart; a closure that is made anew for every call is the same one.
 
-    Functions of the same code differ if they hold different numbers, names or things
-    to call, in their closures or as defaults, be it in tuples; methods if they belong
-    to different instances.
+    Functions of the same code differ if they hold different numbers, names, functions
+    or objects, in their closures or as defaults, be it in tuples; methods if they
+    belong to different instances. Data may differ: tensors, arrays, distributions,
+    lists and dictionaries.
     """
     return tuple(_identity(program) for program in programs)
 
 
 def _identity(
-    program: Callable[..., Any], within: frozenset[FunctionType] = frozenset()
+    program: object, within: frozenset[FunctionType] = frozenset()
 ) -> Hashable:
     if isinstance(program, MethodType):  # made anew whenever it is looked up
         return _identity(program.__func__, within), _Itself(program.__self__)
@@ -253,17 +257,18 @@ def _identity(
 
 
 def _part(value: object, within: frozenset[FunctionType]) -> object:
-    """Tell what a closure holds apart, as far as it is not made anew at every call."""
+    """Tell apart what closures hold; data may be new at every call."""
     if isinstance(value, _SIMPLE):
         return value
     if isinstance(value, tuple):
         return tuple(_part(part, within) for part in value)
     if isinstance(value, partial):
-        told = (value.func, *value.args, *value.keywords.items())
-        return "partial", _part(told, within)
-    if callable(value) and not isinstance(value, Distribution):
-        return _identity(value, within)
-    return type(value)  # in its place, so that the others keep theirs
+        return "partial", _part(
+            (value.func, value.args, *value.keywords.items()), within
+        )
+    if value is None or isinstance(value, _DATA):
+        return type(value)
+    return _identity(value, within)
 
 
 def _content(cell: CellType) -> object:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pgplugins as pg
+from pgplugins.infer.static import program_key
 
 
 def model(data):
@@ -107,6 +108,17 @@ def closures_over_tuples():
     return [(lambda which: lambda: Coins(which[0]).run())((i,)) for i in range(2)]
 
 
+def closures_over_settings():
+    class Settings:
+        def __init__(self, which):
+            self.which = which
+
+    def program(settings):
+        return lambda: Coins(settings.which).run()
+
+    return [program(Settings(i)) for i in range(2)]
+
+
 def closures_that_hold_a_number_in_another_place():
     def program(first, second):
         return lambda: Coins(0).run(0 if second is None else first or 1)
@@ -132,6 +144,7 @@ def instances_without_hash():
         closures_over_instances,
         closures_over_partial_functions,
         closures_over_tuples,
+        closures_over_settings,
         closures_that_hold_a_number_in_another_place,
         instances,
         instances_without_hash,
@@ -172,3 +185,11 @@ def test_a_program_that_calls_itself_is_no_riddle():
         logit.grad = None
         objective(walk).backward()
         assert logit.grad == 4 * 0.25
+
+
+def test_a_closure_over_new_data_is_the_same_program():
+    def program(data):
+        return lambda: pg.cost("loss", data["x"][0])
+
+    first, second = (program_key(program({"x": [torch.ones(2)]})) for _ in range(2))
+    assert first == second and hash(first) == hash(second)
