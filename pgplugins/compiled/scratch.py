@@ -1,8 +1,8 @@
 """The memory that compiled code works in, kept from run to run.
 
 Inductor's code asks for scratch memory at every run, which takes a third of the time of
-a small step. Code that returns nothing leaves nothing in it, so that the same memory
-serves every run.
+a small step and more of a long rollout's. The same memory serves every run, if what a
+run returns is copied before the next.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ class Scratch:
         self._made: list[Tensor] = []
         self.settled = False
         """Whether nothing is left to be found out."""
+        self.kept = True
+        """Whether the next run may work in the same memory."""
         self.lock = threading.Lock()
         self.reset()
 
     def reset(self) -> None:
         """Start over: a run was interrupted, and nobody knows where."""
         self._made = []
-        self.settled = False
+        self.settled, self.kept = False, True
         self._names[_ALLOCATOR] = self._note
 
     def _note(self, *what: Any) -> Tensor:
@@ -54,6 +56,7 @@ class Scratch:
         if not self._made or size > _MOST_BYTES:
             self._names[_ALLOCATOR] = self._allocate
             self._made = []
+            self.kept = False
             return
         again = itertools.cycle(self._made).__next__
         self._names[_ALLOCATOR] = lambda size, stride, dtype: again()
