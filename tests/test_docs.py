@@ -44,9 +44,9 @@ def test_there_are_hooks_and_estimators_to_check():
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hooks_signature_is_in_the_tutorial_and_its_entry_in_the_reference(name):
     hook = HOOKS[name]
-    assert f"``{signature(hook)}``" in hookspecs.__doc__
-    entry = f".. autofunction:: pgplugins.plugins.hookspecs.{name}\n"
-    assert entry in (DOCS / "plugins.md").read_text()
+    page = (DOCS / "plugins.md").read_text()
+    assert f"`{signature(hook)}`" in page
+    assert f".. autofunction:: pgplugins.plugins.hookspecs.{name}\n" in page
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from pgplugins.compiled.lowering import lower
 from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling
 from pgplugins.compiled.rehearsal import rehearsal
-from pgplugins.compiled.signature import Call, Surroundings, read
+from pgplugins.compiled.signature import Call, Likeness, Surroundings, read
 from pgplugins.compiled.state import EstimatorState, Unsettled, Use
 from pgplugins.compiled.step import Step
 from pgplugins.compiled.tracing import Result, difference, trace
@@ -67,6 +68,8 @@ class CompiledLoss:
         self._function = function
         self._known: dict[Hashable, _Compiled] = {}
         self._unsettled = 0
+        # The latest call whose arguments were tensors alone: most calls are like it.
+        self._latest: tuple[Likeness, _Compiled] | None = None
         self.compile_seconds = 0.0
         """How long tracing and compiling have taken so far."""
 
@@ -89,24 +92,41 @@ class CompiledLoss:
             ShapeError: The loss is no scalar.
             NotFiniteError: The loss is nan or infinite (with validation on).
         """
-        call = read(args, kwargs)
-        compiled = self._known.get(call.key)
-        if compiled is None or not _is_current(compiled):
-            compiled = self._prepare(call, args, kwargs)
+        compiled, tensors = self._find(args, kwargs)
         if compiled is None:
             return self._function(*args, **kwargs)
-        value, others = compiled.step.run([tensor.detach() for tensor in call.tensors])
-        if compiled.validated:
+        value, others = compiled.step.run([tensor.detach() for tensor in tensors])
+        if compiled.validated and not math.isfinite(value.item()):
             compiled.step.go_on()
             require_finite(value, "The loss of a compiled function")
         if compiled.step.learns:
             compiled.step.learn(others)
-        wanted = [*compiled.leaves, *(call.tensors[i] for i in compiled.by_argument)]
+        wanted = [*compiled.leaves, *(tensors[i] for i in compiled.by_argument)]
         gradients = others[: len(wanted)]
         loss: Tensor = _Differentiated.apply(  # type: ignore[no-untyped-call]
             value, gradients, *wanted
         )
         return loss
+
+    def _find(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[_Compiled | None, Sequence[Tensor]]:
+        """Return a graph that is right for such arguments, and the tensors in them.
+
+        There is none while the state of an estimator has not taken its shape.
+        """
+        latest = self._latest
+        if latest is not None and not kwargs and latest[0](*args):
+            compiled = latest[1]
+            if _is_current(compiled):
+                return compiled, args
+        call = read(args, kwargs)
+        found = self._known.get(call.key)
+        if found is None or not _is_current(found):
+            found = self._prepare(call, args, kwargs)
+        if found is not None and not kwargs and all(type(a) is Tensor for a in args):
+            self._latest = Likeness(args), found
+        return found, call.tensors
 
     def _prepare(
         self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -34,7 +34,8 @@ class Lowered(NamedTuple):
         code: The function.
         noise: What noise a run takes.
         first: The first output's type and place.
-        scratch: The memory that the code works in, if it can be kept.
+        scratch: The memory that the code works in, if it can be kept. What the code
+            returns lies there.
         draws: The code takes noise from torch's generator itself as well.
     """
 
@@ -63,10 +64,8 @@ def lower(
     graph = _functional(traced, inputs, keep_if_not_finite=keep_if_not_finite)
     noise = take_noise(graph)
     draws = any(map(_draws, graph.graph.nodes))
-    returns = graph.graph.output_node().args[0]
     code = _compile(graph)
-    scratch = None if returns else scratch_of(code)
-    return Lowered(code, noise, first, scratch, draws)
+    return Lowered(code, noise, first, scratch_of(code), draws)
 
 
 def _functional(

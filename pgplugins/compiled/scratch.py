@@ -1,8 +1,8 @@
 """The memory that compiled code works in, kept from run to run.
 
 Inductor's code asks for scratch memory at every run, which takes a third of the time of
-a small step. Code that returns nothing leaves nothing in it, so that the same memory
-serves every run.
+a small step and more of a long rollout's. The same memory serves every run, if what a
+run returns is copied before the next.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-_ALLOCATOR = "empty_strided_cpu"
+_ALLOCATOR, _VIEWER = "empty_strided_cpu", "reinterpret_tensor"
 _OURS = "_pgplugins_scratch"
 _MOST_BYTES = 16 * 2**20  # more is better given back
 
@@ -30,33 +30,57 @@ class Scratch:
         """Allocate as before until a run has shown what it takes."""
         self._names = names
         self._allocate: Callable[..., Tensor] = names[_ALLOCATOR]
-        self._made: list[Tensor] = []
+        self._view: Callable[..., Tensor] = names[_VIEWER]
         self.settled = False
         """Whether nothing is left to be found out."""
+        self.kept = True
+        """Whether the next run may work in the same memory."""
         self.lock = threading.Lock()
         self.reset()
 
     def reset(self) -> None:
         """Start over: a run was interrupted, and nobody knows where."""
-        self._made = []
-        self.settled = False
-        self._names[_ALLOCATOR] = self._note
+        self._made: list[Tensor] = []
+        # Of scratch memory; None in the place of what is a view of an input.
+        self._views: list[Tensor | None] = []
+        self._own: set[int] = set()
+        self.settled, self.kept = False, True
+        self._names[_ALLOCATOR], self._names[_VIEWER] = self._note, self._note_view
 
     def _note(self, *what: Any) -> Tensor:
         made = self._allocate(*what)
         self._made.append(made)
+        self._own.add(id(made))
+        return made
+
+    def _note_view(self, base: Tensor, *what: Any) -> Tensor:
+        made = self._view(base, *what)
+        own = id(base) in self._own
+        self._views.append(made if own else None)
+        if own:
+            self._own.add(id(made))
         return made
 
     def settle(self) -> None:
         """Hand out what a whole run has been given to all runs that follow."""
         self.settled = True
         size = sum(tensor.untyped_storage().nbytes() for tensor in self._made)
-        if not self._made or size > _MOST_BYTES:
-            self._names[_ALLOCATOR] = self._allocate
-            self._made = []
-            return
-        again = itertools.cycle(self._made).__next__
-        self._names[_ALLOCATOR] = lambda size, stride, dtype: again()
+        self.kept = 0 < size <= _MOST_BYTES
+        names, view = self._names, self._view
+        names[_ALLOCATOR], names[_VIEWER] = self._allocate, view
+        if self.kept:
+            again = itertools.cycle(self._made).__next__
+            names[_ALLOCATOR] = lambda size, stride, dtype: again()
+        if self.kept and self._views:
+            known = itertools.cycle(self._views).__next__
+
+            def same(base: Tensor, *what: Any) -> Tensor:
+                found = known()
+                return view(base, *what) if found is None else found
+
+            names[_VIEWER] = same
+        if not self.kept:
+            self._made, self._views = [], []
 
 
 def scratch_of(code: object) -> Scratch | None:
@@ -66,7 +90,7 @@ def scratch_of(code: object) -> Scratch | None:
     """
     function = getattr(code, "__func__", code)
     names = getattr(function, "__globals__", {})
-    if _ALLOCATOR not in names or not names.get("cpp_fused_0"):
+    if not {_ALLOCATOR, _VIEWER} <= names.keys() or not names.get("cpp_fused_0"):
         return None
     if _OURS not in names:
         names[_OURS] = Scratch(names)

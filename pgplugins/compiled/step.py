@@ -78,8 +78,11 @@ class Step:
         row = self._rows[0]
         for one, room in zip(self._noise, row, strict=False):
             one.draw(room)
+        scratch = self._scratch
         with self._alone:
             others = self._code([*row, self._going, *self._held, *arguments])
+            if others and scratch is not None and scratch.kept:
+                others = [tensor.clone() for tensor in others]
         return row[-1], others
 
     def repeat(self, times: int, arguments: Sequence[Tensor]) -> Tensor:

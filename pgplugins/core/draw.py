@@ -223,7 +223,8 @@ class Draw:
         """Return a zero with gradient ``cost * score``: what score estimators return.
 
         Args:
-            cost: Shape ``(rows, *batch_shape)``, or with further dimensions between.
+            cost: Shape ``(rows, *batch_shape)``, or with further dimensions between,
+                which hold the rows of other sites.
 
         Returns:
             The shape of ``cost``; exactly zero in value, right to every order of
@@ -244,7 +245,12 @@ class Draw:
             ([0.0], (tensor(2.5000),))
         """
         term = first_score_term if self.first_order else score_term
-        return term(cost, self.log_prob)
+        log_prob = self.log_prob
+        between = cost.dim() - log_prob.dim()
+        if between > 0:
+            rows, *batch = log_prob.shape
+            log_prob = log_prob.reshape(rows, *(1,) * between, *batch)
+        return term(cost, log_prob)
 
     def summed_score_term(self, cost: Tensor) -> Tensor:
         """Return :meth:`score_term` summed over the rows, shape ``cost.shape[1:]``.

@@ -28,6 +28,7 @@ from pgplugins.errors import (
     EstimatorError,
     FlatCostError,
     InputError,
+    PgpluginsError,
 )
 from pgplugins.estimators.enumerate import Enumerate
 from pgplugins.infer.choice import EstimatorRules, Estimators
@@ -113,7 +114,8 @@ def compare(
         InputError: A setting is unusable, or a parameter gets no gradient.
         InputTypeError: The objective is of no known kind.
         UnknownEstimatorError: A name is not registered.
-        EstimatorError: An estimator that was asked for does not fit.
+        EstimatorError: An estimator that was asked for does not fit, or the objective
+            raises with it, such as one that indexes by a choice with a soft one.
         NotFiniteError: A loss or a gradient is not finite.
 
     Example:
@@ -186,6 +188,17 @@ class _Field:
                 if estimators is not None:
                     raise
                 notes.append(f"{label} left out: {error}")
+            except (ArithmeticError, LookupError, RuntimeError, TypeError) as error:
+                # The program's own: an index that a soft choice cannot be, say.
+                found = f"{type(error).__name__}: {error}"
+                if estimators is not None and isinstance(error, PgpluginsError):
+                    raise
+                if estimators is not None:
+                    raise EstimatorError(
+                        f"compare: the objective raises with {label}: {found}. Leave "
+                        "it out, or choose it for the sites whose values suit it."
+                    ) from error
+                notes.append(f"{label} left out: the objective raises {found}")
         if not contestants:
             raise EstimatorError(
                 f"compare: no estimator fits {self._problem.name}. {' '.join(notes)}"

@@ -265,8 +265,8 @@ def choices(problem: Problem, lessons: int) -> list[str]:
     pyro.set_rng_seed(1)
     for _ in range(lessons):
         in_use.loss().backward()
-    found = [in_use.estimator_of(site) for site in problem.sites]
-    return [pg.estimator(e.choice).name for e in found]
+    found = in_use.estimators()
+    return [pg.estimator(found[site].choice).name for site in problem.sites]
 
 
 def _ratio(mine: Row, best: Row) -> float:

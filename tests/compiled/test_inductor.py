@@ -142,3 +142,20 @@ def test_a_run_that_is_interrupted_leaves_nothing_askew(inductor, early):
         raise KeyboardInterrupt
     found += compiled.run(12 - len(found), progress=False).tolist()
     assert found == pytest.approx(losses, rel=1e-5)
+
+
+def test_what_one_call_has_returned_is_not_overwritten_by_the_next(inductor):
+    """The code works in memory that it keeps."""
+    matrix = torch.randn(80, 80)
+    mu = torch.zeros(80, requires_grad=True)
+
+    @pg.compile
+    def loss(target):
+        return ((mu - target) @ matrix @ matrix.T @ (mu - target)).sum()
+
+    targets = [torch.full((80,), float(i)) for i in range(4)]
+    losses = [loss(target) for target in targets]
+    for found, target in zip(losses, targets, strict=True):
+        exact = -2 * matrix @ (matrix.T @ target)
+        (gradient,) = torch.autograd.grad(found, mu)
+        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-2)

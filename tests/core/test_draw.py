@@ -57,3 +57,24 @@ def test_a_score_term_meets_costs_with_rows_of_other_sites():
     (got,) = torch.autograd.grad(term.sum(), loc)
     want = torch.tensor([11.0 * 2.0, 22.0 * -0.5], dtype=torch.float64)
     torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("first_order", [True, False])
+@pytest.mark.parametrize("batch", [(), (4,)])
+def test_scores_meet_their_own_rows_beside_those_of_other_sites(batch, first_order):
+    torch.manual_seed(0)
+    rows, others = 3, 3
+    mu = torch.randn(batch, dtype=torch.float64, requires_grad=True)
+    law = torch.distributions.Normal(mu, 2.0)
+    draw = Draw(dist=law, value=torch.randn(rows, *batch, dtype=torch.float64))
+    draw.first_order = first_order
+    cost = torch.randn(rows, others, *batch, dtype=torch.float64)
+    score = (draw.value - mu.detach()) / 4
+    want = (cost * score.unsqueeze(1)).sum((0, 1))
+    term = draw.score_term(cost)
+    assert term.shape == cost.shape
+    (got,) = torch.autograd.grad(term.sum(), mu, retain_graph=True)
+    torch.testing.assert_close(got, want)
+    summed = draw.summed_score_term(cost)
+    assert summed.shape == cost.shape[1:]
+    torch.testing.assert_close(torch.autograd.grad(summed.sum(), mu)[0], want)

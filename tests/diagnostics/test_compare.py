@@ -272,6 +272,19 @@ def test_defaults_try_everything_and_note_what_does_not_fit():
     assert "no rsample" in left_out[0]
 
 
+def test_a_program_that_takes_no_soft_choice_loses_only_soft_estimators():
+    logits = torch.zeros(3, requires_grad=True)
+    table = torch.tensor([1.0, 2.0, 5.0])
+    objective = (lambda c: table[c], lambda: dist.Categorical(logits=logits))
+    settings = {"params": {"logits": logits}, "num_runs": 20, "seed": 0}
+    result = compare(objective, **settings)
+    assert {"score_function", "enumerate"} <= set(by_name(result))
+    (note,) = [n for n in result.notes if n.startswith("gumbel_softmax left out")]
+    assert "IndexError" in note
+    with pytest.raises(EstimatorError, match="raises with gumbel_softmax: IndexError"):
+        compare(objective, ["score_function", "gumbel_softmax"], **settings)
+
+
 def test_a_seed_fixes_the_figures_and_spares_the_callers_stream(normal):
     params, objective = normal
     options = {"params": params, "num_runs": 50, "num_warmup": 5}

@@ -3,9 +3,11 @@
 import inspect
 
 import pytest
+import torch
 
 import pgplugins as pg
 from pgplugins.core import baselines
+from pgplugins.core.algebra import score_term
 from pgplugins.core.draw import Draw
 from pgplugins.core.own_parameters import OwnParameters
 from pgplugins.estimators.hybrid import Hybrid
@@ -81,6 +83,29 @@ def test_a_baseline_of_all_draws_is_caught(monkeypatch):
     monkeypatch.setattr(Draw, "others_cost", mean_of_all)
     with pytest.raises(AssertionError, match=r"_n2\]|unbiased_gradient"):
         pg.testing.check_estimator("score_function")
+
+
+class TwoRows(pg.Estimator):
+    """Two independent draws, each other's baseline."""
+
+    name = "two_rows"
+    traits = pg.Traits(unbiased=True, needs=frozenset({"log_prob"}), cost_evaluations=2)
+
+    def draw(self, dist):
+        return pg.Draw(dist=dist, value=torch.stack([dist.sample(), dist.sample()]))
+
+    def gradient_term(self, draw, cost):
+        return draw.score_term(cost - cost.detach().flip(0)).mean(0)
+
+
+def test_scores_that_meet_the_rows_of_another_site_are_caught(monkeypatch):
+    """With two rows at both sites the shapes fit, and one gets no gradient."""
+    pg.testing.check_estimator(TwoRows())
+    monkeypatch.setattr(
+        Draw, "score_term", lambda self, cost: score_term(cost, self.log_prob)
+    )
+    with pytest.raises(AssertionError, match="coin_beside_coin"):
+        pg.testing.check_estimator(TwoRows())
 
 
 def test_a_moving_average_that_has_seen_the_cost_is_caught(monkeypatch):

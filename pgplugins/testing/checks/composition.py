@@ -1,4 +1,4 @@
-"""Sites compose: the estimator above and below others, and above and below itself."""
+"""Sites compose: the estimator above, below and beside others, and itself."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from pgplugins.testing.problems.pairs import (
     Kind,
     above_a_bell,
     below_another,
+    beside,
     can_have_neighbours,
     two_sites,
 )
@@ -82,6 +83,8 @@ def _pairs_of_kinds(kinds: list[Kind]) -> list[Pair]:
                 pairs.append(
                     Pair(f"{kind.name}_above_{about}{s}", above, (None, estimator))
                 )
+        neighbours = beside(kind, kind)
+        pairs.append(Pair(neighbours.name, neighbours, (None, None)))
         for plated in (False, True):
             both = two_sites(kind, kind, plated)
             pairs.append(Pair(f"{both.name}_both", both, (None, None)))

@@ -1,4 +1,4 @@
-"""Programs of two sites, one of whose laws depends on what the other drew."""
+"""Programs of two sites, one below the other or both under one cost."""
 
 from __future__ import annotations
 
@@ -123,6 +123,38 @@ def two_sites(above: Kind, below: Kind, plated: bool) -> Problem:
             "weight": shaped(1.2),
         },
         Program(program, plates=1 if plated else 0),
+        expected,
+    )
+
+
+def beside(one: Kind, other: Kind) -> Problem:
+    """``a`` and ``b``, neither of which depends on the other, under one cost."""
+
+    def joined(a: Tensor, b: Tensor, p: Parameters) -> Tensor:
+        return (a - 0.3) ** 2 * (1 + b) + p["weight"] * a * b - 0.7 * b * b
+
+    def program(p: Parameters) -> None:
+        a = pyro.sample("a", one.law(p["level"], p["spread"]))
+        b = pyro.sample("b", other.law(p["other"], p["width"]))
+        dtype = p["level"].dtype
+        cost("joined", joined(a.to(dtype), b.to(dtype), p))
+
+    def expected(p: Parameters) -> Tensor:
+        a, mass = one.points(p["level"], p["spread"])
+        b, inner_mass = other.points(p["other"], p["width"])
+        both = joined(a.unsqueeze(-1), b, p)
+        return (mass.unsqueeze(-1) * inner_mass * both).sum()
+
+    return Problem(
+        f"{one.name}_beside_{other.name}",
+        {
+            "level": number(0.5),
+            "spread": number(0.8),
+            "other": number(0.3),
+            "width": number(0.9),
+            "weight": number(1.2),
+        },
+        Program(program),
         expected,
     )
 
