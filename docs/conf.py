@@ -35,6 +35,7 @@ html_math_renderer = "mathml"
 html_title = f"pgplugins {release}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
 # "Shape ``batch``: the costs" in Returns is no type.
 napoleon_use_rtype = False
 myst_enable_extensions = ["deflist", "dollarmath"]
