@@ -15,14 +15,14 @@ from pyro.infer import SVI
 from pyro.infer.util import is_validation_enabled, zero_grads
 from torch import Tensor
 
+from pgplugins.compiled.job import Job
 from pgplugins.compiled.lowering import lower
-from pgplugins.compiled.origins import Marking, Origins
 from pgplugins.compiled.progress import compiling, steps_shown
 from pgplugins.compiled.rehearsal import Rehearsal, rehearsal
 from pgplugins.compiled.signature import Call, Likeness, Surroundings, read
-from pgplugins.compiled.state import EstimatorState, Unsettled, Use
+from pgplugins.compiled.state import Unsettled
 from pgplugins.compiled.step import Step
-from pgplugins.compiled.tracing import Result, Traced, difference, trace
+from pgplugins.compiled.tracing import difference
 from pgplugins.compiled.updates import Updates, updates_of
 from pgplugins.core.numbers import flag, positive_integer
 from pgplugins.distributed.session import NOT_OVER_RANKS
@@ -33,7 +33,6 @@ from pgplugins.errors import (
     NotFiniteError,
 )
 from pgplugins.infer.elbo import ELBO
-from pgplugins.infer.noted import noting_again
 
 _MANY = 8  # graphs, before somebody is told that there may be one too many
 _PATIENCE = 5  # runs in which the state of estimators may take its shape
@@ -316,7 +315,7 @@ class CompiledSVI:
         with compiling() as show:
             params, trained, shown = self._rehearse(args, kwargs)
             surroundings = Surroundings(svi.model, svi.guide, self.elbo)
-            job = _Job(self, call, shown, list(trained.values()))
+            job = Job(svi, self.elbo, call, shown, list(trained.values()))
             try:
                 updates = updates_of(svi.optim, trained)
                 first, _, _ = job.trace(updates)
@@ -376,41 +375,3 @@ class CompiledSVI:
                     trained[name] = param
         zero_grads(params.values())
         return params, trained, shown
-
-
-class _Job:
-    """The tracing of one step."""
-
-    def __init__(
-        self,
-        owner: CompiledSVI,
-        call: Call,
-        shown: Rehearsal,
-        trained: Sequence[Tensor],
-    ) -> None:
-        self._owner, self._call = owner, call
-        self._notes, self._trained = shown.notes, trained
-        self._state = EstimatorState(shown.estimators)
-
-    def trace(self, updates: Updates | None) -> tuple[Traced, Use, Origins]:
-        """Trace loss and gradients, and what the optimizer makes of them."""
-        elbo, svi = self._owner.elbo, self._owner.svi
-        origins = Origins(self._state.tensors)
-        uses: list[Use] = []
-
-        def step(*tensors: Tensor) -> Result:
-            args, kwargs = self._call.arguments(list(tensors))
-            with self._state.used() as use, Marking(origins):
-                loss = elbo.first_order_loss(svi.model, svi.guide, *args, **kwargs)
-                gradients = torch.autograd.grad(loss, list(self._trained))
-            uses.append(use)
-            if updates is None:
-                return Result([loss, *gradients], use.writes)
-            with torch.no_grad():
-                return Result([loss], [*use.writes, *updates.writes(gradients)])
-
-        with noting_again(self._notes):
-            # A tensor that is passed twice is two arguments.
-            arguments = [tensor.detach() for tensor in self._call.tensors]
-            traced = trace(step, arguments, origins)
-        return traced, uses[0], origins
