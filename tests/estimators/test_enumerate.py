@@ -295,3 +295,15 @@ def test_a_draw_that_does_not_vary_along_a_plate_has_several_rows():
 
     with pytest.raises(pg.errors.ShapeError, match=r"\(rows, 1, 3\)"):
         pg.expectation(lambda x: x, dist.Normal(torch.zeros(3), 1.0), estimator=Short())
+
+
+def test_a_support_of_one_point_is_a_draw_like_any_other():
+    law = dist.Categorical(logits=parameter([[0.3], [0.9]]))
+    shared = pg.estimator("enumerate", expand=False)
+
+    def program():
+        with pyro.plate("data", 2):
+            pg.cost("value", 2.0 + pyro.sample("z", law))
+
+    value = pg.ExpectedCost(estimators=shared, max_plate_nesting=1)(program)
+    assert value.item() == 4.0
