@@ -24,6 +24,19 @@ def test_the_cross_entropy_is_torchs(target):
     torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=2e-7)
 
 
+@pytest.mark.parametrize("dtype, units", [(torch.float32, 2), (torch.float64, 1)])
+def test_the_loss_of_a_sure_success_keeps_its_digits(dtype, units):
+    """A difference, or the logarithm of one plus something tiny, would be zero."""
+    formula = FORMULAS[aten.binary_cross_entropy_with_logits.default]
+    logits = torch.cat([torch.linspace(0, 85, 40001), torch.logspace(-30, 1, 4001)])
+    logits = logits.to(dtype)
+    found = formula(-logits, torch.zeros_like(logits), reduction=0)
+    exact = torch.log1p(torch.exp(-logits.double()))
+    error = (found.double() - exact).abs() / exact
+    # The exponential has a rounding of its own.
+    assert error.max() <= (units + 1) * torch.finfo(dtype).eps
+
+
 def test_the_sigmoid_is_torchs():
     formula = FORMULAS[aten.sigmoid.default]
     exact = torch.sigmoid(LOGITS.double())
@@ -91,9 +104,10 @@ def test_a_likelihood_and_its_gradient_take_one_exponential(graphs, validated):
     absolute = {n.args[0] for n in nodes if n.target is aten.abs.default}
     exponentials = [n for n in nodes if n.target is aten.exp.default]
     assert (len(absolute), len(exponentials)) == (1, 1)
-    # The value's logarithm waits for the gradient's division: one loop has both.
+    # What only the value needs waits for the gradient's division: one loop has both.
     order = [n.target for n in nodes]
-    assert order.index(aten.div.Tensor) < order.index(aten.log.default)
+    assert order.index(aten.div.Tensor) < order.index(aten.clamp_min.default)
+    assert aten.log.default not in order
 
 
 def _shape(node):
@@ -109,6 +123,19 @@ def test_products_of_small_matrices_are_torchs(beta):
     torch.testing.assert_close(found, torch.addmm(c, a, b, beta=beta, alpha=2.0))
     a, b = torch.randn(2, 4, 3), torch.randn(2, 3, 5)
     torch.testing.assert_close(FORMULAS[aten.bmm.default](a, b), a @ b)
+
+
+@pytest.mark.parametrize("rows, columns", [(16, 30), (24, 5), (64, 10)])
+def test_products_with_columns_left_over_are_torchs(rows, columns):
+    torch.manual_seed(0)
+    a, b = torch.randn(rows, 600), torch.randn(600, columns)
+    found = FORMULAS[aten.mm.default](a, b)
+    exact = (a.double() @ b.double()).float()
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-4)
+    assert found.shape == exact.shape
+    # The library makes it the other way around, and need not be asked twice.
+    assert FORMULAS[aten.mm.default](b.t(), a.t()) is NotImplemented
+    assert FORMULAS[aten.mm.default](a.double(), b.double()) is NotImplemented
 
 
 def test_products_of_large_matrices_are_left_to_the_library():
