@@ -20,6 +20,7 @@ from torch import Tensor
 
 aten = torch.ops.aten
 _NONE = 0  # of torch's reductions
+_MANY = 64  # elements; at fewer, a longer formula only takes the compiler longer
 # Multiplications; of a vector with a matrix, which is no more than reading the matrix.
 _SMALL, _SMALL_WITH_VECTOR = 4096, 65536
 _LANES, _FEW, _LONG = 8, 32, 512  # of the library's products in single precision
@@ -36,7 +37,7 @@ _FIRST, *_LOG_RATIO = map(
 
 def _log_of_one_plus(small: Tensor) -> Tensor:
     """Return ``log(1 + small)`` of numbers in [0, 1]."""
-    if not _is_single(small):
+    if not _is_single(small) or small.numel() < _MANY:
         return torch.log1p(small)
     ratio = torch.full_like(small, _FIRST)
     for coefficient in _LOG_RATIO:
@@ -62,14 +63,14 @@ def _cross_entropy(
 
 
 def _sigmoid(self: Tensor) -> Any:
-    if not self.is_floating_point():
+    if not self.is_floating_point() or self.numel() < _MANY:
         return NotImplemented
     small = torch.exp(-self.abs())
     return torch.where(self >= 0, 1.0, small) / (1 + small)
 
 
 def _tanh(self: Tensor) -> Any:
-    if not _is_single(self):
+    if not _is_single(self) or self.numel() < _MANY:
         return NotImplemented
     size, square = self.abs(), self * self
     small = torch.exp(-2 * size)

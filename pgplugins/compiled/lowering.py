@@ -11,12 +11,16 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
-from torch.multiprocessing.reductions import StorageWeakRef
 
+from pgplugins.compiled.alike import plan
 from pgplugins.compiled.noise import IN_TERMS_OF_NOISE, Noise, take_noise
 from pgplugins.compiled.scratch import Scratch, scratch_of
+from pgplugins.compiled.side_by_side import Unlike, run
+from pgplugins.compiled.tidying import draws, once, tidy, write_elsewhere, writes
 from pgplugins.compiled.tracing import Traced
 from pgplugins.errors import CompileWarning
+
+_LEAST_GAIN = 4  # operations for one: stacks are made, which takes time as well
 
 Code = Callable[[list[Tensor]], Sequence[Tensor]]
 
@@ -63,9 +67,9 @@ def lower(
     inputs = [first, going, *(t.detach() for t in (*traced.held, *arguments))]
     graph = _functional(traced, inputs, keep_if_not_finite=keep_if_not_finite)
     noise = take_noise(graph)
-    draws = any(map(_draws, graph.graph.nodes))
+    drawn = any(map(draws, graph.graph.nodes))
     code = _compile(graph)
-    return Lowered(code, noise, first, scratch_of(code), draws)
+    return Lowered(code, noise, first, scratch_of(code), drawn)
 
 
 def _functional(
@@ -75,9 +79,10 @@ def _functional(
     from torch._inductor.decomposition import select_decomp_table
 
     outputs, written = traced.outputs, traced.written
+    values_of = _shortest(traced.graph)
 
     def step(first: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
-        values = traced.graph(*inputs)
+        values = values_of(inputs)
         new = values[outputs : outputs + len(written)]
         lessons = values[outputs + len(written) :]
         finite = None
@@ -102,44 +107,36 @@ def _functional(
         graph = flat(*inputs)
     graph.graph.set_codegen(CodeGen())
     graph.graph.eliminate_dead_code()
-    _once(graph)
+    once(graph)
     _value_last(graph)
     graph.recompile()
     return graph
 
 
-def _draws(node: Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+def _shortest(graph: GraphModule) -> Callable[[Sequence[Tensor]], Sequence[Tensor]]:
+    """Return what runs a graph, operations that are alike side by side if many are."""
 
+    def one_by_one(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        found: Sequence[Tensor] = graph(*inputs)
+        return found
 
-def _once(graph: GraphModule) -> None:
-    """Compute once what is written twice; two draws from one law stay two.
+    write_elsewhere(graph)
+    if any(map(writes, graph.graph.nodes)):
+        return one_by_one
+    tidy(graph)
+    graph.recompile()
+    planned = plan(graph.graph)
+    if len(planned.units) * _LEAST_GAIN > planned.nodes:
+        return one_by_one
 
-    Torch's own pass tells draws by a list, on which the Dirichlet's is missing.
-    """
-    # What is returned is somebody's own, who may write into it.
-    returned = {_memory(n) for n in graph.graph.output_node().all_input_nodes}
-    known: dict[tuple[object, str], Node] = {}
-    for node in list(graph.graph.nodes):
-        if (
-            node.op != "call_function"
-            or node.target is torch.ops.aten.copy_.default
-            or _draws(node)
-            or _memory(node) in returned
-        ):
-            continue
-        # As text 1, 1.0 and True are different, and so are 0.0 and -0.0.
-        before = known.setdefault((node.target, f"{node.args}{node.kwargs}"), node)
-        if before is not node:
-            node.replace_all_uses_with(before)
-            graph.graph.erase_node(node)
+    def side_by_side(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        try:
+            found: Sequence[Tensor] = run(graph, planned, inputs)
+        except Unlike:
+            return one_by_one(inputs)
+        return found
 
-
-def _memory(node: Node) -> object:
-    value = node.meta.get("val")
-    return (
-        StorageWeakRef(value.untyped_storage()) if isinstance(value, Tensor) else node
-    )
+    return side_by_side
 
 
 def _value_last(graph: GraphModule) -> None:

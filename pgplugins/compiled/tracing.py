@@ -128,6 +128,7 @@ def _lift(graph: GraphModule, wanted: Sequence[Tensor]) -> list[Tensor]:
         if id(tensor) not in inputs:
             with nodes.inserting_before(first):
                 inputs[id(tensor)] = nodes.placeholder(f"held_{len(held)}")
+            inputs[id(tensor)].meta["val"] = tensor
             held.append(tensor)
         return inputs[id(tensor)]
 
@@ -138,6 +139,9 @@ def _lift(graph: GraphModule, wanted: Sequence[Tensor]) -> list[Tensor]:
         lift(tensor)
     for node in taken:  # the first of them marks where inputs are put
         nodes.erase_node(node)
+    for node in nodes.nodes:
+        if node.op == "get_attr":
+            node.meta["val"] = getattr(graph, str(node.target))
     graph.recompile()
     return held
 

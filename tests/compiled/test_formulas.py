@@ -41,7 +41,7 @@ def test_the_sigmoid_is_torchs():
     formula = FORMULAS[aten.sigmoid.default]
     exact = torch.sigmoid(LOGITS.double())
     torch.testing.assert_close(formula(LOGITS).double(), exact, rtol=1e-6, atol=1e-38)
-    ends = torch.tensor([float("inf"), -float("inf"), float("nan")])
+    ends = torch.tensor([float("inf"), -float("inf"), float("nan")]).repeat(30)
     torch.testing.assert_close(formula(ends), torch.sigmoid(ends), equal_nan=True)
 
 
@@ -52,7 +52,7 @@ def test_the_hyperbolic_tangent_is_torchs_to_two_units_in_the_last_place():
     found = FORMULAS[aten.tanh.default](x)
     unit = torch.finfo(torch.float32).eps * exact.abs()
     assert ((found.double() - exact).abs() <= 2 * unit + 1e-45).all()
-    ends = torch.tensor([float("inf"), -float("inf"), float("nan"), -0.0])
+    ends = torch.tensor([float("inf"), -float("inf"), float("nan"), -0.0]).repeat(20)
     found, exact = FORMULAS[aten.tanh.default](ends), torch.tanh(ends)
     torch.testing.assert_close(found, exact, equal_nan=True)
     assert found[3].signbit()
@@ -65,7 +65,13 @@ def test_what_the_formulas_are_not_for_is_left_to_torch():
     assert formula(x, x, weight=x, reduction=0) is NotImplemented
     assert formula(x, x, pos_weight=x, reduction=0) is NotImplemented
     assert formula(x, x) is NotImplemented
-    assert FORMULAS[aten.sigmoid.default](torch.tensor([1])) is NotImplemented
+    assert FORMULAS[aten.sigmoid.default](torch.ones(99).long()) is NotImplemented
+
+
+def test_a_few_numbers_are_left_to_torch():
+    """A site's own logit: fifty sites would be a long graph of short formulas."""
+    for name in (aten.sigmoid.default, aten.tanh.default):
+        assert FORMULAS[name](torch.ones(3)) is NotImplemented
 
 
 @pytest.fixture
@@ -84,11 +90,11 @@ def graphs(monkeypatch):
 @pytest.mark.parametrize("validated", [True, False])
 def test_a_likelihood_and_its_gradient_take_one_exponential(graphs, validated):
     torch.manual_seed(0)
-    x, y = torch.randn(50, 3), torch.bernoulli(torch.full((50,), 0.4))
+    x, y = torch.randn(99, 3), torch.bernoulli(torch.full((99,), 0.4))
 
     def model():
         w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
-        with pyro.plate("data", 50):
+        with pyro.plate("data", 99):
             pyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
 
     def guide():
@@ -99,7 +105,7 @@ def test_a_likelihood_and_its_gradient_take_one_exponential(graphs, validated):
         svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), pg.ELBO())
         pg.compile(svi).step()
     (graph,) = graphs
-    shape = torch.Size([50])
+    shape = torch.Size([99])
     nodes = [n for n in graph.graph.nodes if _shape(n) == shape]
     absolute = {n.args[0] for n in nodes if n.target is aten.abs.default}
     exponentials = [n for n in nodes if n.target is aten.exp.default]

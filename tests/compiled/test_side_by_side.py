@@ -1,0 +1,431 @@
+"""Operations that are alike, done side by side, have the results that they had."""
+
+import copy
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyro.infer import SVI
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import pgplugins as pg
+from pgplugins.compiled import lowering
+from pgplugins.compiled.alike import Entries, Many, Placed, Total, plan
+from pgplugins.compiled.side_by_side import run
+from pgplugins.compiled.sums import Running
+from pgplugins.compiled.tidying import tidy
+
+aten = torch.ops.aten
+N = 12
+
+
+def numbers(*shape, seed=0, dtype=torch.float32):
+    own = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=own, dtype=dtype)
+
+
+def traced(function, *inputs):
+    graph = make_fx(function)(*inputs)
+    for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            node.meta["val"] = getattr(graph, node.target)
+    return graph
+
+
+def both(function, *inputs):
+    """Return the results one by one and side by side, and the plan."""
+    graph = traced(function, *inputs)
+    torch.manual_seed(0)
+    one_by_one = graph(*inputs)
+    tidy(graph)
+    planned = plan(graph.graph)
+    torch.manual_seed(0)
+    return one_by_one, run(graph, planned, inputs), planned
+
+
+def agree(function, *inputs):
+    """Check that the results are equal, up to rounding; return the plan."""
+    one_by_one, side_by_side, planned = both(function, *inputs)
+    assert len(one_by_one) == len(side_by_side)
+    for a, b in zip(one_by_one, side_by_side, strict=True):
+        torch.testing.assert_close(b, a)
+    return planned
+
+
+def kinds(planned):
+    return {type(unit) for unit in planned.units}
+
+
+def sizes(planned, kind):
+    return sorted(len(u.nodes) for u in planned.units if isinstance(u, kind))
+
+
+def test_entries_and_what_is_done_with_them():
+    def loop(x, y):
+        return [(x[t].exp() * 2 - y[t]).sin() / (1 + x[t] ** 2) for t in range(N)]
+
+    planned = agree(loop, numbers(N), numbers(N, 3))
+    assert sizes(planned, Entries) == [N, N]
+    assert set(sizes(planned, Many)) == {N}
+    assert len(planned.units) < 20 < planned.nodes
+
+
+@pytest.mark.parametrize("first, last", [(0, N), (2, N), (0, N - 3), (-N, 0)])
+def test_gradients_of_entries_are_put_in_their_places(first, last):
+    """Also where entries before or after them have none."""
+
+    def gradient(x, c):
+        x = x.detach().requires_grad_()
+        loss = sum((x[t].exp() * c[t]).sum() for t in range(first, last))
+        return torch.autograd.grad(loss, [x])
+
+    planned = agree(gradient, numbers(N, 2), numbers(N, 2))
+    assert Placed in kinds(planned)
+
+
+def test_gradients_of_entries_of_an_entry():
+    def gradient(x, c):
+        x = x.detach().requires_grad_()
+        loss = sum(x[1, t].exp() * c[t] + x[0, t].sin() for t in range(N))
+        return torch.autograd.grad(loss, [x])
+
+    agree(gradient, numbers(2, N), numbers(N))
+
+
+def test_gradients_of_several_entries_at_every_step():
+    def gradient(x):
+        x = x.detach().requires_grad_()
+        loss = sum((x[t, 0] * x[t, 1]).exp() * x[t, 2] for t in range(N))
+        return torch.autograd.grad(loss, [x])
+
+    planned = agree(gradient, numbers(N, 3))
+    # The entries of a step are those of one row: only rows are places.
+    assert len(sizes(planned, Placed)) >= 3
+    assert len(planned.units) * 4 < planned.nodes
+
+
+def test_entries_out_of_order_and_twice():
+    def loop(x):
+        order = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+        return [x[t].exp() + x[-1 - t].sin() for t in order]
+
+    agree(loop, numbers(N, 2))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_sums_that_grow(backwards):
+    """Costs to go: every partial sum is somebody's."""
+
+    def loop(x, y):
+        steps = range(N)[::-1] if backwards else range(N)
+        total, found = x.new_zeros(()), []
+        for t in steps:
+            total = total + x[t].exp()
+            total = total + y[t].sin()
+            found.append(total * x[t])
+        return found
+
+    planned = agree(loop, numbers(N), numbers(N, seed=1))
+    (chain,) = [u for u in planned.units if isinstance(u, Running)]
+    assert len(chain.nodes) >= N - 2
+    assert all(len(step) == 2 for step in chain.steps)
+
+
+def test_a_sum_of_many_terms_some_of_them_twice():
+    def loop(x):
+        terms = [x[t].exp() for t in range(N)]
+        return [sum([*terms, terms[3], x[0].sin(), terms[3]])]
+
+    planned = agree(loop, numbers(N))
+    assert Total in kinds(planned)
+
+
+def test_what_waits_for_the_step_before_is_done_step_by_step():
+    def loop(x):
+        state, found = x.new_ones(()), []
+        for t in range(N):
+            state = (state * 0.5 + x[t]).tanh()
+            found.append(state)
+        return [state, *(s.exp() * 3 for s in found)]
+
+    planned = agree(loop, numbers(N))
+    assert sizes(planned, Entries) == [N]
+    grouped = {n.target for u in planned.units if isinstance(u, Many) for n in u.nodes}
+    assert aten.tanh.default not in grouped
+    assert aten.exp.default in grouped
+
+
+def test_a_sum_that_its_own_terms_wait_for():
+    """Euler's method: every step adds what the sum so far says."""
+
+    def loop(x):
+        state = x.new_ones(())
+        for t in range(N):
+            state = state + 0.1 * state.sin() * x[t]
+        return [state]
+
+    planned = agree(loop, numbers(N))
+    assert Running not in kinds(planned)
+
+
+def test_two_kinds_of_operations_that_wait_for_one_another_in_turn():
+    """Alike in themselves, they cannot all come first."""
+
+    def loop(x):
+        found = []
+        for t in range(2 * N):
+            a, b = (torch.sin, torch.cos) if t % 2 else (torch.cos, torch.sin)
+            found.append(b(a(x[t])))
+        return found
+
+    agree(loop, numbers(2 * N))
+
+
+def test_draws_stay_what_they_are():
+    """One for each site, in the order of the sites."""
+
+    def loop(x):
+        state, found = x.new_zeros(()), []
+        for t in range(N):
+            state = torch.bernoulli(torch.sigmoid(x[t] + state))
+            found.append(state * x[t])
+        return found
+
+    one_by_one, side_by_side, planned = both(loop, numbers(N))
+    assert one_by_one == side_by_side
+    draws = [u for u in planned.units if getattr(u, "target", "") == "bernoulli"]
+    assert not draws
+    alone = [u.target for u in planned.units if hasattr(u, "target")]
+    assert alone.count(aten.bernoulli.default) == N
+
+
+def test_types_are_promoted_as_before():
+    """Of a number and a vector, the vector's type wins; of two vectors, the wider."""
+
+    def loop(number, vector, whole):
+        return [
+            part
+            for t in range(N)
+            for part in (
+                number[t] * vector[t],
+                number[t] + t * number[t],
+                whole[t] * vector[t],
+                whole[t] / 3,
+                (whole[t] > 0) * number[t],
+            )
+        ]
+
+    whole = torch.arange(N) - 4
+    agree(loop, numbers(N, dtype=torch.float64), numbers(N, 3), whole)
+    agree(loop, numbers(N), numbers(N, 3, dtype=torch.float16), whole.to(torch.int8))
+
+
+def test_shapes_are_broadcast_as_before():
+    def loop(a, b, c):
+        return [
+            (a[t] * b[t] + c).sum(-1, keepdim=True) - a[t].unsqueeze(-1)
+            for t in range(N)
+        ]
+
+    agree(loop, numbers(N), numbers(N, 2, 3), numbers(3))
+
+
+def test_reductions_and_views():
+    def loop(x):
+        return [
+            part
+            for t in range(N)
+            for part in (
+                x[t].exp().sum(),
+                x[t].mean(-1),
+                x[t].logsumexp(0),
+                x[t].amax(-1, keepdim=True).expand(2, 3),
+                x[t].t().reshape(6).cumsum(0),
+                x[t] @ x[t].t(),
+                x[t].permute(1, 0)[-1],
+            )
+        ]
+
+    agree(loop, numbers(N, 2, 3))
+
+
+def test_arguments_that_nothing_holds_together():
+    """Fifty parameters that are fifty tensors."""
+    inputs = [numbers(2, seed=i) for i in range(N)]
+
+    def loop(*xs):
+        return [(x.exp() + 1).log() * x for x in xs]
+
+    planned = agree(loop, *inputs)
+    assert set(sizes(planned, Many)) == {N}
+
+
+def test_equal_constants_are_one_and_different_ones_are_not():
+    def loop(x):
+        halves = [x[t] * torch.tensor(0.5) for t in range(N)]
+        parts = [x[t] * torch.tensor(float(t)) for t in range(N)]
+        zeros = [x[t] / torch.tensor(z) for t in range(N) for z in (0.0, -0.0)]
+        return [*halves, *parts, *zeros]
+
+    agree(loop, numbers(N))
+
+
+def test_the_order_depends_on_the_graph_alone():
+    """Noise goes to the same draws in every process."""
+
+    def loop(x):
+        state, found = x.new_zeros(()), []
+        for t in range(N):
+            state = torch.bernoulli(torch.sigmoid(x[t] + state))
+            found.append(state * x[t].exp())
+        return [sum(found)]
+
+    graph = traced(loop, numbers(N))
+    tidy(graph)
+    again = copy.deepcopy(graph)  # other addresses, by which sets are ordered
+    for a, b in zip(graph.graph.nodes, again.graph.nodes, strict=True):
+        b.meta = a.meta
+    assert names(plan(graph.graph)) == names(plan(again.graph))
+
+
+def names(planned):
+    return [
+        [n.name for n in unit.nodes] if hasattr(unit, "nodes") else str(unit)
+        for unit in planned.units
+        if not isinstance(unit, Total)
+    ]
+
+
+STEPS = [
+    lambda a, b, s: a * b + 1.5,
+    lambda a, b, s: (a - b).tanh(),
+    lambda a, b, s: torch.where(a > b, a, s),
+    lambda a, b, s: s + a.sin(),
+    lambda a, b, s: (a * s).cos() + s,
+    lambda a, b, s: a.unsqueeze(0).expand(2, *a.shape).sum(0) - b,
+    lambda a, b, s: a,
+]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    body=st.lists(st.sampled_from(range(len(STEPS))), min_size=1, max_size=6),
+    taken=st.lists(st.tuples(*[st.integers(0, 5)] * 3), min_size=6, max_size=6),
+    carried=st.integers(0, 5),
+    back=st.booleans(),
+    odd=st.integers(0, N),
+    shape=st.sampled_from([(), (3,)]),
+)
+def test_any_loop_and_its_gradient(body, taken, carried, back, odd, shape):
+    """Loops of random bodies, with a pass among them that does something else."""
+
+    def loop(x, y):
+        x = x.detach().requires_grad_()
+        state, found = y[0], []
+        for t in range(N)[::-1] if back else range(N):
+            values = [x[t], y[t], state]
+            if t == odd:
+                values[0] = values[0].exp()
+            for step, (a, b, c) in zip(body, taken, strict=False):
+                size = len(values)
+                values.append(
+                    STEPS[step](values[a % size], values[b % size], values[c % size])
+                )
+            state = values[carried % len(values)]
+            found.append(values[-1])
+        loss = sum(v.sum() for v in found) + (state * x[2]).sum()
+        return [loss, *found, *torch.autograd.grad(loss, [x])]
+
+    agree(loop, numbers(N, *shape), numbers(N, *shape, seed=1))
+
+
+START, SEEN = numbers(20, 2, dtype=torch.float64), numbers(20, seed=3).double()
+
+
+def discrete():
+    """Twenty states, one after another, and a guide that follows them."""
+
+    def model():
+        level, state = pyro.param("level", torch.tensor(0.5)), torch.tensor(0.0)
+        for t in range(20):
+            state = pyro.sample(f"z{t}", dist.Bernoulli(logits=2 * state - 1))
+            pyro.sample(f"x{t}", dist.Normal(level * state, 1.0), obs=SEEN[t])
+
+    def guide():
+        logits, state = pyro.param("logits", START.clone()), torch.tensor(0.0)
+        for t in range(20):
+            logit = logits[t, 0] + state * logits[t, 1]
+            state = pyro.sample(f"z{t}", dist.Bernoulli(logits=logit))
+
+    return model, guide
+
+
+def gaussian():
+    """A random walk, and a guide that has a parameter of its own for every step."""
+
+    def model():
+        level, state = pyro.param("level", torch.tensor(0.5)), torch.tensor(0.0)
+        for t in range(20):
+            state = pyro.sample(f"z{t}", dist.Normal(state, 1.0))
+            pyro.sample(f"x{t}", dist.Normal(level + state, 1.0), obs=SEEN[t])
+
+    def guide():
+        for t in range(20):
+            loc = pyro.param(f"loc{t}", START[t, 0].clone())
+            pyro.sample(f"z{t}", dist.Normal(loc, 0.5))
+
+    return model, guide
+
+
+@pytest.fixture
+def double():
+    """Adam makes large steps of gradients that are nothing but rounding."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize(
+    "program, estimator, particles",
+    [
+        (discrete, "score_function", 1),
+        (discrete, "score_function", 2),
+        (gaussian, "score_function", 1),
+        (gaussian, "reparameterized", 2),
+    ],
+)
+def test_a_step_is_the_same_side_by_side(
+    monkeypatch, double, program, estimator, particles
+):
+    sizes, found = {}, {}
+    for gain in (lowering._LEAST_GAIN, 10**6):  # side by side, and never
+        monkeypatch.setattr(lowering, "_LEAST_GAIN", gain)
+        monkeypatch.setattr(lowering, "_compile", keeping(sizes, gain))
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        elbo = pg.ELBO(
+            estimators=estimator,
+            num_particles=particles,
+            vectorize_particles=particles > 1,
+            max_plate_nesting=0,
+        )
+        svi = SVI(*program(), pyro.optim.Adam({"lr": 0.05}), elbo)
+        compiled = pg.compile(svi)
+        losses = [compiled.step() for _ in range(4)]
+        values = pyro.get_param_store().named_parameters()
+        found[gain] = [torch.tensor(losses), *(v.detach().clone() for _, v in values)]
+    few, many = sizes.values()
+    assert few * 2 < many  # operations, once they are the compiler's
+    torch.testing.assert_close(*found.values())
+
+
+def keeping(sizes, key):
+    def interpreted(graph):
+        sizes[key] = len(graph.graph.nodes)
+        return lowering._interpreted(graph)
+
+    return interpreted
