@@ -25,7 +25,7 @@ from torch.fx import Graph, Node
 from torch.utils._pytree import tree_leaves
 
 from pgplugins.compiled.sums import Running, running, sums_of
-from pgplugins.compiled.tidying import draws, writes
+from pgplugins.compiled.tidying import writes
 
 aten = torch.ops.aten
 
@@ -129,7 +129,6 @@ def can_be_stacked(node: Node) -> bool:
         isinstance(node.target, torch._ops.OpOverload)
         and isinstance(value, Tensor)
         and value.numel() <= _SMALL
-        and not draws(node)
         and (is_elementwise(node) or _reduces(node) or node.target in _OTHERS)
         and bool(node.all_input_nodes)
         # Lists of tensors and tensors by name are rare.
@@ -290,16 +289,12 @@ class _Finder:
         if not isinstance(group, (Entries, Placed)):
             return True
         indices = sorted(map(index_of, group.nodes))
-        if (
-            indices[-1] - indices[0] != len(indices) - 1
-            or indices[0] < 0 <= indices[-1]
-        ):
+        first, last = indices[0], indices[-1]
+        if indices != list(range(first, last + 1)) or first < 0 <= last:
             return False
         users = [user for node in group.nodes for user, _ in self.users[node]]
-        once_in_one_sum = len(users) == len(indices) and len(set(users)) == 1
-        return isinstance(group, Entries) or (
-            once_in_one_sum and users[0] in self.totals
-        )
+        in_one_sum = len(users) == len(indices) and set(users) <= self.totals.keys()
+        return isinstance(group, Entries) or (in_one_sum and len(set(users)) == 1)
 
     def _unit(self, node: Node) -> Node | Group:
         return self.group_of.get(node, node)

@@ -235,15 +235,24 @@ class _Run:
         return self._rows.get(node) or self._copies.get(node)
 
     def _can_be_done_again(self, nodes: tuple[Node, ...]) -> bool:
-        """Whether doing it again is one operation that waits for nothing.
+        """Whether what a loop has done pass by pass can be done at once afterwards.
 
-        What a loop has computed pass by pass is needed all at once afterwards. To do it
-        again takes less than to put it together.
+        That takes less than to put the results together, unless a pass needs the
+        result of the pass before.
         """
         if not all(can_be_stacked(n) and is_elementwise(n) for n in nodes):
             return False
-        own, taken = set(nodes), {g for n in nodes for g in n.all_input_nodes}
-        return own.isdisjoint(taken) and len(set(map(kind, nodes))) == 1
+        if len(set(map(kind, nodes))) > 1:
+            return False
+        middle = nodes[len(nodes) // 2]
+        left = middle.all_input_nodes
+        while left:
+            node = left.pop()
+            if self._row(node) is None and can_be_stacked(node):
+                if kind(node) == kind(middle):
+                    return False
+                left += node.all_input_nodes if is_elementwise(node) else []
+        return True
 
     def _copy(self, nodes: list[Node]) -> None:
         """Make a stack of nodes, with all that are like them: they may be next."""

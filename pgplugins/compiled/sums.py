@@ -62,10 +62,7 @@ def _adds(node: Node) -> bool:
 
 
 def _only_added(node: Node) -> bool:
-    if len(node.users) != 1:
-        return False
-    (user,) = node.users
-    return _adds(user) and user.args.count(node) == 1
+    return len(node.users) == 1 and all(map(_adds, node.users))
 
 
 def running(sums: Sums, least: int) -> list[Running]:

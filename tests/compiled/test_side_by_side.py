@@ -16,7 +16,7 @@ from pgplugins.compiled import lowering
 from pgplugins.compiled.alike import Entries, Many, Placed, Total, plan
 from pgplugins.compiled.side_by_side import run
 from pgplugins.compiled.sums import Running
-from pgplugins.compiled.tidying import tidy
+from pgplugins.compiled.tidying import tidy, write_elsewhere, writes
 
 aten = torch.ops.aten
 N = 12
@@ -53,6 +53,14 @@ def agree(function, *inputs):
     for a, b in zip(one_by_one, side_by_side, strict=True):
         torch.testing.assert_close(b, a)
     return planned
+
+
+def length(function, *inputs):
+    """Return how many operations are left, taking apart and putting together too."""
+    graph = traced(function, *inputs)
+    tidy(graph)
+    planned = plan(graph.graph)
+    return len(traced(lambda *given: run(graph, planned, given), *inputs).graph.nodes)
 
 
 def kinds(planned):
@@ -146,16 +154,58 @@ def test_a_sum_of_many_terms_some_of_them_twice():
 def test_what_waits_for_the_step_before_is_done_step_by_step():
     def loop(x):
         state, found = x.new_ones(()), []
-        for t in range(N):
+        for t in range(len(x)):
             state = (state * 0.5 + x[t]).tanh()
             found.append(state)
-        return [state, *(s.exp() * 3 for s in found)]
+        return [state, *(s.exp() * 3 for s in found[len(found) // 2 :])]
 
-    planned = agree(loop, numbers(N))
-    assert sizes(planned, Entries) == [N]
+    planned = agree(loop, numbers(2 * N))
+    assert sizes(planned, Entries) == [2 * N]
     grouped = {n.target for u in planned.units if isinstance(u, Many) for n in u.nodes}
     assert aten.tanh.default not in grouped
     assert aten.exp.default in grouped
+    # Four for a step, three to put together and take apart; none is done again.
+    assert length(loop, numbers(5 * N)) < 6 * 5 * N
+
+
+def test_sums_that_grow_by_something_else_now_and_then():
+    def loop(x, y):
+        total, found = x.new_zeros(()), []
+        for t in range(3 * N):
+            total = total + (x[t % N] + t).exp()
+            if t % 4 == 0 or t > 2 * N:
+                total = total + (y[t % N] + t).sin() + (y[t % N] + t).cos()
+            if t == N:
+                total = total * 0.5
+            found.append(total)
+        return found
+
+    agree(loop, numbers(N), numbers(N, seed=1))
+
+
+def test_sums_that_double():
+    def loop(x):
+        total, found = x[0], []
+        for t in range(N):
+            total = total + (total + x[t])
+            found.append(total)
+            other = x[t] + 2.0
+            double = other + other
+            found.append(double + double + x[t])
+        return found
+
+    agree(loop, numbers(N))
+
+
+def test_sums_of_whole_numbers():
+    def loop(x):
+        total, found = x[0], []
+        for t in range(N):
+            total = total + x[t].abs()
+            found.append(total)
+        return [sum(x[t] * 2 for t in range(N)), *found]
+
+    agree(loop, torch.arange(N, dtype=torch.int32) - 4)
 
 
 def test_a_sum_that_its_own_terms_wait_for():
@@ -202,6 +252,35 @@ def test_draws_stay_what_they_are():
     assert alone.count(aten.bernoulli.default) == N
 
 
+def test_noise_for_every_element_stays_what_it_is():
+    """Not one noise for all, and not noise that depends on what is around."""
+
+    def loop(x):
+        return [x[t] * torch.rand_like(x[t]) for t in range(N)]
+
+    one_by_one, side_by_side, _ = both(loop, numbers(N, 2))
+    torch.testing.assert_close(side_by_side, one_by_one, rtol=0.0, atol=0.0)
+
+
+def test_noise_is_written_to_new_memory_only():
+    def loop(x):
+        seen = torch.zeros(N)
+        new = [torch.empty(2).normal_() for _ in range(N)]
+        for t in range(N):
+            seen[t].normal_()
+        return [seen, *(n * x for n in new)]
+
+    graph = traced(loop, numbers(2))
+    torch.manual_seed(0)
+    before = graph(numbers(2))
+    write_elsewhere(graph)
+    graph.recompile()
+    written = [node.target for node in graph.graph.nodes if writes(node)]
+    assert written == [aten.normal_.default] * N
+    torch.manual_seed(0)
+    torch.testing.assert_close(graph(numbers(2)), before, rtol=0.0, atol=0.0)
+
+
 def test_types_are_promoted_as_before():
     """Of a number and a vector, the vector's type wins; of two vectors, the wider."""
 
@@ -231,6 +310,13 @@ def test_shapes_are_broadcast_as_before():
         ]
 
     agree(loop, numbers(N), numbers(N, 2, 3), numbers(3))
+
+
+def test_entries_counted_from_the_end():
+    def loop(x):
+        return [x.select(0, t - 1).exp() * x[t] + x[-1 - t].sin() for t in range(N)]
+
+    agree(loop, numbers(N))
 
 
 def test_reductions_and_views():
