@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.fx import Graph, Node
 from torch.utils._pytree import tree_leaves
 
+from pgplugins.compiled.formulas import cross_entropy
 from pgplugins.compiled.sums import Running, running, sums_of
 from pgplugins.compiled.tidying import writes
 
@@ -126,7 +127,7 @@ def can_be_stacked(node: Node) -> bool:
     """Whether such operations can be one on stacks of their arguments."""
     value = node.meta.get("val")
     return (
-        isinstance(node.target, torch._ops.OpOverload)
+        node.op == "call_function"
         and isinstance(value, Tensor)
         and value.numel() <= _SMALL
         and (is_elementwise(node) or _reduces(node) or node.target in _OTHERS)
@@ -140,7 +141,8 @@ def can_be_stacked(node: Node) -> bool:
 
 def is_elementwise(node: Node) -> bool:
     """Whether an operation does the same to every element."""
-    return torch.Tag.pointwise in getattr(node.target, "tags", ())
+    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+    return pointwise or node.target is cross_entropy
 
 
 def _reduces(node: Node) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
+from torch.fx import Graph
 
 aten = torch.ops.aten
 _NONE = 0  # of torch's reductions
@@ -49,17 +50,24 @@ def _is_single(numbers: Tensor) -> bool:
     return numbers.dtype is torch.float32 and numbers.device.type == "cpu"
 
 
-def _cross_entropy(
-    self: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    pos_weight: Tensor | None = None,
-    reduction: int = 1,
-) -> Any:
-    if weight is not None or pos_weight is not None or reduction != _NONE:
-        return NotImplemented
-    small = torch.exp(-self.abs())
-    return self.clamp_min(0) - self * target + _log_of_one_plus(small)
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return minus the logarithm of a Bernoulli's density, element by element."""
+    small = torch.exp(-logits.abs())
+    return logits.clamp_min(0) - logits * target + _log_of_one_plus(small)
+
+
+def write_likelihoods(graph: Graph) -> None:
+    """Put :func:`cross_entropy` in the place of torch's.
+
+    This has to be done in the graph: torch takes its own apart before it looks up
+    formulas.
+    """
+    for node in graph.nodes:
+        if node.target is not aten.binary_cross_entropy_with_logits.default:
+            continue
+        logits, target, weight, positive, reduction = [*node.args, None, None, 1][:5]
+        if weight is positive is None and reduction == _NONE:
+            node.target, node.args = cross_entropy, (logits, target)
 
 
 def _sigmoid(self: Tensor) -> Any:
@@ -124,7 +132,6 @@ def _affine(
 
 
 FORMULAS: dict[Any, Callable[..., Any]] = {
-    aten.binary_cross_entropy_with_logits.default: _cross_entropy,
     aten.sigmoid.default: _sigmoid,
     aten.tanh.default: _tanh,
     aten.mm.default: _product,

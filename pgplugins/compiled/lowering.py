@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
 from pgplugins.compiled.alike import plan
+from pgplugins.compiled.formulas import FORMULAS, write_likelihoods
 from pgplugins.compiled.noise import IN_TERMS_OF_NOISE, Noise, take_noise
 from pgplugins.compiled.scratch import Scratch, scratch_of
 from pgplugins.compiled.side_by_side import Unlike, run
@@ -96,7 +97,7 @@ def _functional(
         first.copy_(values[0])
         return [*values[1:outputs], *lessons]
 
-    table = {**select_decomp_table(), **IN_TERMS_OF_NOISE}
+    table = {**select_decomp_table(), **FORMULAS, **IN_TERMS_OF_NOISE}
     flat = make_fx(
         torch.func.functionalize(step),
         decomposition_table=table,
@@ -120,7 +121,9 @@ def _shortest(graph: GraphModule) -> Callable[[Sequence[Tensor]], Sequence[Tenso
         found: Sequence[Tensor] = graph(*inputs)
         return found
 
+    write_likelihoods(graph.graph)
     write_elsewhere(graph)
+    graph.recompile()
     if any(map(writes, graph.graph.nodes)):
         return one_by_one
     tidy(graph)

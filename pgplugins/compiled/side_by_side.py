@@ -26,6 +26,7 @@ from pgplugins.compiled.alike import (
 from pgplugins.compiled.sums import Running
 
 aten = torch.ops.aten
+_MOST = 64  # operations of a pass that are done again
 _Row = tuple[int, int]  # which stack, and where in it
 
 
@@ -128,7 +129,6 @@ class _Run:
         first = nodes[0]
         places = [i for i, a in enumerate(first.args) if isinstance(a, Node)]
         taken = [[_node(node.args[i]) for node in nodes] for i in places]
-        shared = [all(n is column[0] for n in column) for column in taken]
         # Stacks need not lie in memory as their rows did.
         view = first.target is aten.view.default
         target: Any = aten.reshape.default if view else first.target
@@ -139,15 +139,19 @@ class _Run:
                 args[place] = value
             return target(*args, **first.kwargs)
 
+        if _takes_one_element_of_each(first):
+            found: Tensor = one(*map(self._stack, taken))
+            return found
+        shared = [all(n is column[0] for n in column) for column in taken]
+        if all(shared):
+            return _repeated(one(*(self._get(n) for n, *_ in taken)), len(nodes))
         given = [
             self._get(column[0]) if same else self._stack(column)
             for column, same in zip(taken, shared, strict=True)
         ]
-        if all(shared):
-            return _repeated(one(*given), len(nodes))
         dims = tuple(None if same else 0 for same in shared)
         try:
-            found: Tensor = torch.vmap(one, in_dims=dims)(*given)
+            found = torch.vmap(one, in_dims=dims)(*given)
         except RuntimeError as error:
             raise Unlike(f"{target} on stacks: {error}") from error
         return found
@@ -245,13 +249,15 @@ class _Run:
         if len(set(map(kind, nodes))) > 1:
             return False
         middle = nodes[len(nodes) // 2]
-        left = middle.all_input_nodes
+        left, seen = middle.all_input_nodes, {middle}
         while left:
             node = left.pop()
-            if self._row(node) is None and can_be_stacked(node):
-                if kind(node) == kind(middle):
-                    return False
-                left += node.all_input_nodes if is_elementwise(node) else []
+            if node in seen or self._row(node) is not None or not can_be_stacked(node):
+                continue
+            seen.add(node)
+            if kind(node) == kind(middle) or len(seen) > _MOST:
+                return False
+            left += node.all_input_nodes if is_elementwise(node) else []
         return True
 
     def _copy(self, nodes: list[Node]) -> None:
@@ -294,6 +300,13 @@ def _runs(
                 end += 1
             yield at, row, first + step * (end - at - 1)
         at = end
+
+
+def _takes_one_element_of_each(node: Node) -> bool:
+    """Whether shapes and types need no care: those of a stack are as good."""
+    values = [given.meta["val"] for given in node.all_input_nodes]
+    shapes = {value.shape for value in [*values, node.meta["val"]]}
+    return is_elementwise(node) and len(shapes) == len({v.dtype for v in values}) == 1
 
 
 def _repeated(value: Tensor, times: int) -> Tensor:

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pgplugins.compiled.formulas import FORMULAS
 from pgplugins.compiled.origins import Origins, place
 from pgplugins.core.learning import Learn, collected
 from pgplugins.errors import CompileError, PgpluginsError
@@ -90,7 +89,6 @@ def trace(
 
     traced = make_fx(
         flat,
-        decomposition_table=FORMULAS,
         tracing_mode="fake",
         _allow_non_fake_inputs=True,
     )

@@ -5,10 +5,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import SVI
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import pgplugins as pg
 from pgplugins.compiled import lowering
-from pgplugins.compiled.formulas import FORMULAS
+from pgplugins.compiled.formulas import FORMULAS, cross_entropy, write_likelihoods
 
 aten = torch.ops.aten
 LOGITS = torch.cat([torch.linspace(-110, 110, 4001), torch.tensor([0.0, -0.0, 1e-20])])
@@ -16,8 +17,7 @@ LOGITS = torch.cat([torch.linspace(-110, 110, 4001), torch.tensor([0.0, -0.0, 1e
 
 @pytest.mark.parametrize("target", [0.0, 1.0, 0.3])
 def test_the_cross_entropy_is_torchs(target):
-    formula = FORMULAS[aten.binary_cross_entropy_with_logits.default]
-    found = formula(LOGITS, torch.full_like(LOGITS, target), reduction=0)
+    found = cross_entropy(LOGITS, torch.full_like(LOGITS, target))
     exact = torch.nn.functional.binary_cross_entropy_with_logits(
         LOGITS.double(), torch.full_like(LOGITS, target).double(), reduction="none"
     )
@@ -27,10 +27,9 @@ def test_the_cross_entropy_is_torchs(target):
 @pytest.mark.parametrize("dtype, units", [(torch.float32, 2), (torch.float64, 1)])
 def test_the_loss_of_a_sure_success_keeps_its_digits(dtype, units):
     """A difference, or the logarithm of one plus something tiny, would be zero."""
-    formula = FORMULAS[aten.binary_cross_entropy_with_logits.default]
     logits = torch.cat([torch.linspace(0, 85, 40001), torch.logspace(-30, 1, 4001)])
     logits = logits.to(dtype)
-    found = formula(-logits, torch.zeros_like(logits), reduction=0)
+    found = cross_entropy(-logits, torch.zeros_like(logits))
     exact = torch.log1p(torch.exp(-logits.double()))
     error = (found.double() - exact).abs() / exact
     # The exponential has a rounding of its own.
@@ -59,12 +58,26 @@ def test_the_hyperbolic_tangent_is_torchs_to_two_units_in_the_last_place():
     assert FORMULAS[aten.tanh.default](x.double()) is NotImplemented
 
 
-def test_what_the_formulas_are_not_for_is_left_to_torch():
-    x = torch.ones(3)
-    formula = FORMULAS[aten.binary_cross_entropy_with_logits.default]
-    assert formula(x, x, weight=x, reduction=0) is NotImplemented
-    assert formula(x, x, pos_weight=x, reduction=0) is NotImplemented
-    assert formula(x, x) is NotImplemented
+@pytest.mark.parametrize(
+    "options, written",
+    [
+        ({"reduction": "none"}, True),
+        ({"reduction": "sum"}, False),
+        ({"reduction": "none", "weight": torch.full((99,), 2.0)}, False),
+        ({"reduction": "none", "pos_weight": torch.full((99,), 2.0)}, False),
+    ],
+)
+def test_likelihoods_are_written_in_graphs_where_nothing_is_weighed(options, written):
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    x, y = torch.linspace(-5, 5, 99), torch.linspace(0, 1, 99)
+    graph = make_fx(lambda x, y: loss(x, y, **options))(x, y)
+    write_likelihoods(graph.graph)
+    graph.recompile()
+    assert (cross_entropy in {n.target for n in graph.graph.nodes}) is written
+    torch.testing.assert_close(graph(x, y), loss(x, y, **options))
+
+
+def test_the_sigmoid_is_for_floating_point_numbers():
     assert FORMULAS[aten.sigmoid.default](torch.ones(99).long()) is NotImplemented
 
 
