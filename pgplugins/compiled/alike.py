@@ -115,12 +115,15 @@ def plan(graph: Graph) -> Plan:
 
 def kind(node: Node) -> tuple[object, ...]:
     """What an operation does, to tensors of which shapes; not to which tensors."""
-    taken = [
-        (_shape(a), a.meta["val"].dtype) if isinstance(a, Node) else repr(a)
-        for a in node.args
-    ]
-    val = node.meta["val"]
-    return node.target, val.shape, val.dtype, tuple(taken), repr(node.kwargs)
+    taken = [likeness(a) if isinstance(a, Node) else repr(a) for a in node.args]
+    return node.target, likeness(node), tuple(taken), repr(node.kwargs)
+
+
+def likeness(node: Node) -> tuple[object, ...]:
+    """What a node's value has in common with those that it can be stacked with."""
+    value = node.meta.get("val")
+    names = ("shape", "dtype", "device")
+    return tuple(getattr(value, name, None) for name in names)
 
 
 def can_be_stacked(node: Node) -> bool:
@@ -151,10 +154,6 @@ def _reduces(node: Node) -> bool:
 
 def _is_node(value: object) -> bool:
     return isinstance(value, Node)
-
-
-def _shape(node: Node) -> object:
-    return getattr(node.meta.get("val"), "shape", None)
 
 
 class _Finder:
@@ -250,7 +249,7 @@ class _Finder:
             return "total", node.name
         if not self._is_free(node):
             many = node.op != "call_function" and len(self.users[node]) < FEW
-            return node.op, "" if many else str(node.target), _shape(node)
+            return node.op, "" if many else str(node.target), likeness(node)
         key = self._entry_of(node)
         return kind(node) if key is None else key
 

@@ -22,6 +22,7 @@ from pgplugins.compiled.alike import (
     index_of,
     is_elementwise,
     kind,
+    likeness,
 )
 from pgplugins.compiled.sums import Running
 
@@ -88,9 +89,9 @@ class _Run:
         if node.op == "get_attr":
             return getattr(self._graph, str(node.target))
         if node.target is aten.stack.default and node.args[1:] in ((), (0,)):
-            (parts, *_) = node.args
-            assert isinstance(parts, Sequence)
-            return self._stack([_node(part) for part in parts])
+            parts: Any = node.args[0]
+            if len(set(map(likeness, parts))) == 1:
+                return self._stack(parts)
         args, kwargs = map_arg((node.args, node.kwargs), self._get)
         assert callable(node.target)
         return node.target(*args, **kwargs)
@@ -262,14 +263,13 @@ class _Run:
 
     def _copy(self, nodes: list[Node]) -> None:
         """Make a stack of nodes, with all that are like them: they may be next."""
-        kinds = set(map(_likeness, nodes))
+        kinds = {(_what(n), likeness(n)) for n in nodes}
         more = [n for n in self._values if self._row(n) is None]
-        more = [n for n in more if _likeness(n) in kinds]
+        more = [n for n in more if (_what(n), likeness(n)) in kinds]
         if len(more) > 2 * len(nodes):
             more = nodes
-        if len({_likeness(node)[1:] for node in more}) == 1:
-            stack = torch.stack([self._get(node) for node in more])
-            self._copies |= self._numbered(more, stack)
+        stack = torch.stack([self._get(node) for node in more])
+        self._copies |= self._numbered(more, stack)
 
     def _slice(self, stack: int, first: int, last: int) -> Tensor:
         rows = self._stacks[stack]
@@ -313,10 +313,8 @@ def _repeated(value: Tensor, times: int) -> Tensor:
     return value.expand(times, *value.shape)
 
 
-def _likeness(node: Node) -> tuple[object, ...]:
-    value = node.meta.get("val")
-    what = node.target if node.op == "call_function" else node.op
-    return what, getattr(value, "shape", None), getattr(value, "dtype", None)
+def _what(node: Node) -> object:
+    return node.target if node.op == "call_function" else node.op
 
 
 def _node(value: object) -> Node:

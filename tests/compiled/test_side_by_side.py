@@ -349,6 +349,15 @@ def test_arguments_that_nothing_holds_together():
     assert set(sizes(planned, Many)) == {N}
 
 
+def test_stacks_of_the_program():
+    def loop(x, y):
+        found = [x[t].exp() for t in range(N)]
+        wider = [(x[t] if t % 3 else y[t]).sin() for t in range(N)]
+        return [torch.stack(found), torch.stack(found[::-1], 0), torch.stack(wider)]
+
+    agree(loop, numbers(N), numbers(N, dtype=torch.float64))
+
+
 def test_equal_constants_are_one_and_different_ones_are_not():
     def loop(x):
         halves = [x[t] * torch.tensor(0.5) for t in range(N)]
