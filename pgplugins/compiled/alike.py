@@ -32,7 +32,7 @@ aten = torch.ops.aten
 
 FEW = 8
 """Operations side by side at least: stacking what fewer take is not worth it."""
-_SMALL = 4096  # elements of a result; larger ones keep a processor busy alone
+_SMALL = 4096  # elements; larger tensors keep a processor busy alone
 _NEAR, _FAR = 2, 6  # operations, how far neighbourhoods reach
 _OTHERS = {
     aten.select.int,
@@ -128,18 +128,26 @@ def likeness(node: Node) -> tuple[object, ...]:
 
 def can_be_stacked(node: Node) -> bool:
     """Whether such operations can be one on stacks of their arguments."""
-    value = node.meta.get("val")
+    known = is_elementwise(node) or _reduces(node) or node.target in _OTHERS
+    given = node.all_input_nodes
     return (
         node.op == "call_function"
-        and isinstance(value, Tensor)
-        and value.numel() <= _SMALL
-        and (is_elementwise(node) or _reduces(node) or node.target in _OTHERS)
-        and bool(node.all_input_nodes)
+        and known
+        and bool(given)
+        and all(isinstance(n.meta.get("val"), Tensor) for n in (node, *given))
+        # A number on one device and a vector on another can be multiplied; two
+        # vectors cannot.
+        and len({n.meta["val"].device for n in (node, *given)}) == 1
+        and _is_small(node)
+        and (node.target is aten.select.int or all(map(_is_small, given)))
         # Lists of tensors and tensors by name are rare.
-        and set(node.all_input_nodes) == set(filter(_is_node, node.args))
+        and set(given) == set(filter(_is_node, node.args))
         and not any(map(_is_node, node.kwargs.values()))
-        and all(isinstance(a.meta.get("val"), Tensor) for a in node.all_input_nodes)
     )
+
+
+def _is_small(node: Node) -> bool:
+    return bool(node.meta["val"].numel() <= _SMALL)
 
 
 def is_elementwise(node: Node) -> bool:
@@ -293,6 +301,7 @@ class _Finder:
         first, last = indices[0], indices[-1]
         if indices != list(range(first, last + 1)) or first < 0 <= last:
             return False
+        # What is placed is never there as itself, so that one sum has to take it all.
         users = [user for node in group.nodes for user, _ in self.users[node]]
         in_one_sum = len(users) == len(indices) and set(users) <= self.totals.keys()
         return isinstance(group, Entries) or (in_one_sum and len(set(users)) == 1)

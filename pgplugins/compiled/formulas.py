@@ -24,7 +24,7 @@ _NONE = 0  # of torch's reductions
 _MANY = 64  # elements; at fewer, a longer formula only takes the compiler longer
 # Multiplications; of a vector with a matrix, which is no more than reading the matrix.
 _SMALL, _SMALL_WITH_VECTOR = 4096, 65536
-_LANES, _FEW, _LONG = 8, 32, 512  # of the library's products in single precision
+_LANES, _NARROW, _LONG = 8, 32, 512  # of the library's products in single precision
 
 _DEGREE = 9  # the lowest with which rounding is most of the error
 _FIRST, *_LOG_RATIO = map(
@@ -99,7 +99,7 @@ def _product(self: Tensor, mat2: Tensor) -> Any:
     if not _is_for_loops(self):
         return NotImplemented
     if _is_single(self) and _has_leftover(rows, inner, columns):
-        return torch.mm(mat2.t(), self.t()).t()
+        return torch.mm(mat2.t(), self.t()).t().contiguous()
     most = _SMALL_WITH_VECTOR if 1 in (rows, columns) else _SMALL
     if rows * inner * columns > most:
         return NotImplemented
@@ -112,7 +112,7 @@ def _has_leftover(rows: int, inner: int, columns: int) -> bool:
     It takes eight columns at a time, and is up to five times slower where some are
     left over. The gradient of a regression has as many rows as there are particles.
     """
-    leftover = columns <= _FEW and columns % _LANES != 0
+    leftover = columns <= _NARROW and columns % _LANES != 0
     return leftover and inner >= _LONG and rows >= 2 * _LANES and rows % _LANES == 0
 
 

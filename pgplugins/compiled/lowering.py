@@ -12,12 +12,19 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import CodeGen
 
-from pgplugins.compiled.alike import plan
+from pgplugins.compiled.alike import Plan, plan
 from pgplugins.compiled.formulas import FORMULAS, write_likelihoods
 from pgplugins.compiled.noise import IN_TERMS_OF_NOISE, Noise, take_noise
 from pgplugins.compiled.scratch import Scratch, scratch_of
-from pgplugins.compiled.side_by_side import Unlike, run
-from pgplugins.compiled.tidying import draws, once, tidy, write_elsewhere, writes
+from pgplugins.compiled.side_by_side import run
+from pgplugins.compiled.tidying import (
+    draws,
+    looks_at_memory,
+    once,
+    tidy,
+    write_elsewhere,
+    writes,
+)
 from pgplugins.compiled.tracing import Traced
 from pgplugins.errors import CompileWarning
 
@@ -76,11 +83,54 @@ def lower(
 def _functional(
     traced: Traced, inputs: Sequence[Tensor], *, keep_if_not_finite: bool
 ) -> GraphModule:
+    """Rewrite a trace, operations that are alike side by side if many are."""
+    graph = traced.graph
+    planned = _plan(graph)
+    if planned is not None:
+        try:
+            return _rewritten(
+                traced,
+                lambda given: run(graph, planned, given),
+                inputs,
+                keep_if_not_finite=keep_if_not_finite,
+            )
+        except (RuntimeError, ValueError):
+            # What a stack cannot do the operations can. An error of their own comes
+            # again below.
+            pass
+    return _rewritten(
+        traced,
+        lambda given: graph(*given),
+        inputs,
+        keep_if_not_finite=keep_if_not_finite,
+    )
+
+
+def _plan(graph: GraphModule) -> Plan | None:
+    """Make a graph short; return what to do side by side, if that is most of it."""
+    write_likelihoods(graph.graph)
+    write_elsewhere(graph)
+    writing = any(map(writes, graph.graph.nodes))
+    if not writing:
+        tidy(graph)
+    graph.recompile()
+    if writing or any(map(looks_at_memory, graph.graph.nodes)):
+        return None
+    found = plan(graph.graph)
+    return found if len(found.units) * _LEAST_GAIN <= found.nodes else None
+
+
+def _rewritten(
+    traced: Traced,
+    values_of: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    *,
+    keep_if_not_finite: bool,
+) -> GraphModule:
     """Rewrite a trace in the compiler's basic operations, writes at the end."""
     from torch._inductor.decomposition import select_decomp_table
 
     outputs, written = traced.outputs, traced.written
-    values_of = _shortest(traced.graph)
 
     def step(first: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
         values = values_of(inputs)
@@ -112,34 +162,6 @@ def _functional(
     _value_last(graph)
     graph.recompile()
     return graph
-
-
-def _shortest(graph: GraphModule) -> Callable[[Sequence[Tensor]], Sequence[Tensor]]:
-    """Return what runs a graph, operations that are alike side by side if many are."""
-
-    def one_by_one(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        found: Sequence[Tensor] = graph(*inputs)
-        return found
-
-    write_likelihoods(graph.graph)
-    write_elsewhere(graph)
-    graph.recompile()
-    if any(map(writes, graph.graph.nodes)):
-        return one_by_one
-    tidy(graph)
-    graph.recompile()
-    planned = plan(graph.graph)
-    if len(planned.units) * _LEAST_GAIN > planned.nodes:
-        return one_by_one
-
-    def side_by_side(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        try:
-            found: Sequence[Tensor] = run(graph, planned, inputs)
-        except Unlike:
-            return one_by_one(inputs)
-        return found
-
-    return side_by_side
 
 
 def _value_last(graph: GraphModule) -> None:

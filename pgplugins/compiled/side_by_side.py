@@ -44,7 +44,9 @@ def run(graph: GraphModule, plan: Plan, inputs: Sequence[Tensor]) -> Any:
         inputs: One for each of the graph's placeholders.
 
     Raises:
-        Unlike: That is not possible.
+        Unlike: Operations on stacks have other results than the operations.
+        RuntimeError: They have none.
+        ValueError: Likewise.
     """
     return _Run(graph, inputs).take(plan)
 
@@ -104,10 +106,7 @@ class _Run:
 
     def _keep(self, nodes: Sequence[Node], stack: Tensor) -> None:
         """Note that nodes are the rows of a stack, in their order."""
-        like = nodes[0].meta["val"]
-        if stack.shape != (len(nodes), *like.shape) or stack.dtype != like.dtype:
-            raise Unlike(f"{stack.shape} of {stack.dtype} at {nodes[0].target}")
-        self._rows |= self._numbered(nodes, stack)
+        self._rows |= self._numbered(nodes, _checked(nodes, stack))
 
     def _numbered(self, nodes: Sequence[Node], stack: Tensor) -> dict[Node, _Row]:
         self._stacks.append(stack)
@@ -130,9 +129,7 @@ class _Run:
         first = nodes[0]
         places = [i for i, a in enumerate(first.args) if isinstance(a, Node)]
         taken = [[_node(node.args[i]) for node in nodes] for i in places]
-        # Stacks need not lie in memory as their rows did.
-        view = first.target is aten.view.default
-        target: Any = aten.reshape.default if view else first.target
+        target: Any = first.target
 
         def one(*given: Tensor) -> Any:
             args: list[Any] = list(first.args)
@@ -141,21 +138,17 @@ class _Run:
             return target(*args, **first.kwargs)
 
         if _takes_one_element_of_each(first):
-            found: Tensor = one(*map(self._stack, taken))
-            return found
+            return _checked(nodes, one(*map(self._stack, taken)))
         shared = [all(n is column[0] for n in column) for column in taken]
         if all(shared):
-            return _repeated(one(*(self._get(n) for n, *_ in taken)), len(nodes))
+            value = one(*(self._get(column[0]) for column in taken))
+            return _checked(nodes, _repeated(value, len(nodes)))
         given = [
             self._get(column[0]) if same else self._stack(column)
             for column, same in zip(taken, shared, strict=True)
         ]
         dims = tuple(None if same else 0 for same in shared)
-        try:
-            found = torch.vmap(one, in_dims=dims)(*given)
-        except RuntimeError as error:
-            raise Unlike(f"{target} on stacks: {error}") from error
-        return found
+        return _checked(nodes, torch.vmap(one, in_dims=dims)(*given))
 
     def _look_up(self, nodes: Sequence[Node]) -> None:
         tensor, dim = self._get(_node(nodes[0].args[0])), nodes[0].args[1]
@@ -167,8 +160,8 @@ class _Run:
         self._rows |= self._numbered(nodes, gradients)
         self._placed[len(self._stacks) - 1] = nodes
 
-    def _run_up(self, running: Running) -> None:
-        steps, nodes = running.steps, running.nodes
+    def _run_up(self, chain: Running) -> None:
+        steps, nodes = chain.steps, chain.nodes
         first, second = (self._rows.get(step[0], (0, 0)) for step in steps[:2])
         # So that the rows are in the order of the rows that they are made of.
         back = first > second
@@ -176,7 +169,7 @@ class _Run:
             steps = steps[::-1]
         added = self._sum([self._stack(column) for column in zip(*steps, strict=True)])
         total = added.flip(0).cumsum(0).flip(0) if back else added.cumsum(0)
-        total = total + self._get(running.start)
+        total = total + self._get(chain.start)
         self._keep(nodes[::-1] if back else nodes, total)
 
     def _total(self, terms: Sequence[Node]) -> Tensor:
@@ -300,6 +293,13 @@ def _runs(
                 end += 1
             yield at, row, first + step * (end - at - 1)
         at = end
+
+
+def _checked(nodes: Sequence[Node], stack: Tensor) -> Tensor:
+    like = nodes[0].meta["val"]
+    if stack.shape != (len(nodes), *like.shape) or stack.dtype != like.dtype:
+        raise Unlike(f"{stack.shape} of {stack.dtype} at {nodes[0].target}")
+    return stack
 
 
 def _takes_one_element_of_each(node: Node) -> bool:

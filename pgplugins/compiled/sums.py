@@ -56,13 +56,18 @@ def _adds(node: Node) -> bool:
         return False
     others = [a.meta["val"] for a in node.args if isinstance(a, Node)]
     return len(others) == 2 and all(
-        isinstance(o, Tensor) and o.shape == own.shape and o.dtype == own.dtype
+        isinstance(o, Tensor)
+        and (o.shape, o.dtype, o.device) == (own.shape, own.dtype, own.device)
         for o in others
     )
 
 
 def _only_added(node: Node) -> bool:
-    return len(node.users) == 1 and all(map(_adds, node.users))
+    if len(node.users) != 1:
+        return False
+    (user,) = node.users
+    # To take doublings apart would be exponentially many terms.
+    return _adds(user) and user.args.count(node) == 1
 
 
 def running(sums: Sums, least: int) -> list[Running]:

@@ -16,6 +16,12 @@ _SAME_IF_OF_ITS_SHAPE = {
     aten.reshape.default,
     aten._unsafe_view.default,
 }
+_BY_STRIDES = {
+    aten.as_strided.default,
+    aten.view.dtype,
+    aten.view_as_complex.default,
+    aten.view_as_real.default,
+}
 _ELSEWHERE = {
     aten.normal_.default: aten.normal_functional.default,
     aten.uniform_.default: aten.uniform.default,
@@ -37,6 +43,11 @@ def writes(node: Node) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
+def looks_at_memory(node: Node) -> bool:
+    """Whether a result depends on where in memory its argument's elements lie."""
+    return node.target in _BY_STRIDES
+
+
 def write_elsewhere(graph: GraphModule) -> None:
     """Return what would be written to memory that nobody else has seen."""
     for node in graph.graph.nodes:
@@ -48,7 +59,7 @@ def _is_only_its(given: object, node: Node) -> bool:
     if not isinstance(given, Node) or given.op != "call_function":
         return False
     shape_alone = torch.Tag.inplace_view in node.target.tags  # type: ignore[union-attr]
-    fresh = not getattr(given.target, "is_view", True)
+    fresh = not (getattr(given.target, "is_view", True) or writes(given))
     return (shape_alone or fresh) and list(given.users) == [node]
 
 
@@ -77,6 +88,9 @@ def once(graph: GraphModule) -> None:
 def tidy(graph: GraphModule) -> None:
     """Make one of equal constants, and leave out what returns what it is given.
 
+    Views need not be views, as nobody writes: tensors may lie in memory otherwise than
+    when the graph was traced.
+
     Args:
         graph: Without writes. Nodes know what they are like (``meta["val"]``).
     """
@@ -92,6 +106,8 @@ def tidy(graph: GraphModule) -> None:
                     _replace(node, before)
         elif _changes_nothing(node):
             _replace(node, node.args[0])
+        elif node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = aten.reshape.default
     graph.graph.eliminate_dead_code()
     once(graph)
 

@@ -197,6 +197,15 @@ def test_sums_that_double():
     agree(loop, numbers(N))
 
 
+def test_a_number_that_doubles_often_is_not_taken_apart():
+    def loop(x):
+        for _ in range(40):
+            x = x + x
+        return [x]
+
+    agree(loop, numbers(3))
+
+
 def test_sums_of_whole_numbers():
     def loop(x):
         total, found = x[0], []
@@ -281,6 +290,23 @@ def test_noise_is_written_to_new_memory_only():
     torch.testing.assert_close(graph(numbers(2)), before, rtol=0.0, atol=0.0)
 
 
+def test_what_was_written_to_is_not_new_memory():
+    w = numbers(3).requires_grad_()
+
+    def loss(x):
+        seen = torch.zeros(3)
+        first = seen[0]
+        seen.add_(1.0)
+        seen.uniform_()
+        x.zero_()
+        x.uniform_()
+        return (w * first).sum() + (w * x).sum() + (first == 1.0).float() * 1000
+
+    x = torch.full((3,), 7.0)
+    assert pg.compile(loss)(x) < 100
+    assert 0 < x.min() < x.max() < 1
+
+
 def test_types_are_promoted_as_before():
     """Of a number and a vector, the vector's type wins; of two vectors, the wider."""
 
@@ -336,6 +362,94 @@ def test_reductions_and_views():
         ]
 
     agree(loop, numbers(N, 2, 3))
+
+
+def test_views_of_what_lies_otherwise_in_memory():
+    def loop(x):
+        turned = torch.stack([x[t].t() for t in range(N)])
+        return [turned.reshape(-1), torch.stack([x.exp()] * 4).view(-1)]
+
+    agree(loop, numbers(N, 3, 2))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x: torch.as_strided(x, (12,), (1,)),
+        lambda x: x.view(torch.int16).float(),
+        torch.view_as_complex,
+    ],
+)
+def test_graphs_that_look_at_memory_are_done_one_by_one(look):
+    def loop(x):
+        return [look(torch.stack([x[t].t() for t in range(N)])).abs().sum()]
+
+    graph = traced(loop, numbers(N, 2, 3))
+    assert lowering._plan(graph) is None
+    torch.testing.assert_close(graph(numbers(N, 2, 3)), loop(numbers(N, 2, 3)))
+
+
+def test_entries_of_the_output_of_a_network(monkeypatch):
+    monkeypatch.setattr(lowering, "_compile", lowering._interpreted)
+    weight, x = numbers(24, 3).requires_grad_(), numbers(5, 3, seed=1)
+
+    def loss():
+        out, total = (x @ weight.T).reshape(5, 12, 2), 0.0
+        for t in range(12):
+            a = out[:, t]
+            total = total + (a[:, 0].sin().exp() * a[:, 1].exp().cos() * 2).sum()
+        return total
+
+    compiled = pg.compile(loss)
+    torch.testing.assert_close(compiled(), loss())
+    (found,) = torch.autograd.grad(compiled(), [weight])
+    (exact,) = torch.autograd.grad(loss(), [weight])
+    torch.testing.assert_close(found, exact)
+
+
+def test_a_product_with_columns_left_over_is_looked_at_as_a_vector(monkeypatch):
+    monkeypatch.setattr(lowering, "_compile", lowering._interpreted)
+    a, b = numbers(16, 600), numbers(600, 30).requires_grad_()
+    found = pg.compile(lambda: ((a @ b).reshape(-1) * torch.arange(480.0)).sum())()
+    exact = ((a @ b).reshape(-1) * torch.arange(480.0)).sum()
+    torch.testing.assert_close(found, exact)
+
+
+def test_what_stacks_cannot_do_is_done_one_by_one(monkeypatch):
+    """And takes no more noise than it needs."""
+    graphs = []
+
+    def keep(graph):
+        graphs.append(graph)
+        return lowering._interpreted(graph)
+
+    monkeypatch.setattr(lowering, "_compile", keep)
+    monkeypatch.setattr(lowering, "_LEAST_GAIN", 0)
+    x, y = numbers(N, 3).requires_grad_(), numbers(N, dtype=torch.float64)
+
+    def loss():
+        noise = [torch.randn(16) for _ in range(N)]
+        wide = [torch.addcmul(x[t], y[t], x[t]).sum() for t in range(N)]
+        return sum(w * n.sum() for w, n in zip(wide, noise, strict=True))
+
+    compiled = pg.compile(loss)
+    torch.manual_seed(0)
+    found = compiled()
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, loss())
+    noise = next(iter(graphs[0].graph.nodes)).meta["val"]
+    assert noise.shape == (16 * N,)
+
+
+def test_operations_on_two_devices_stay_by_themselves():
+    """A vector cannot be multiplied with one elsewhere, a number can."""
+
+    def loop(x, y):
+        return [(x[t] * y[t]).exp() for t in range(N)]
+
+    graph = traced(loop, torch.zeros(N, device="meta"), numbers(N))
+    groups = [u for u in plan(graph.graph).units if isinstance(u, Many)]
+    assert {n.target for g in groups for n in g.nodes} == {aten.exp.default}
 
 
 def test_arguments_that_nothing_holds_together():
