@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torch import Tensor
 from torch.fx import Graph, Node
 from torch.utils._pytree import tree_leaves
 
-from pgplugins.compiled.formulas import cross_entropy
+from pgplugins.compiled.operations import can_be_stacked, kind, likeness
 from pgplugins.compiled.sums import Running, running, sums_of
 from pgplugins.compiled.tidying import writes
 
@@ -32,21 +31,7 @@ aten = torch.ops.aten
 
 FEW = 8
 """Operations side by side at least: stacking what fewer take is not worth it."""
-_SMALL = 4096  # elements; larger tensors keep a processor busy alone
 _NEAR, _FAR = 2, 6  # operations, how far neighbourhoods reach
-_OTHERS = {
-    aten.select.int,
-    aten.select_backward.default,
-    aten.unsqueeze.default,
-    aten.squeeze.dim,
-    aten.expand.default,
-    aten.view.default,
-    aten.reshape.default,
-    aten.t.default,
-    aten.permute.default,
-    aten.mm.default,
-    aten._to_copy.default,
-}
 
 
 @dataclass(eq=False)
@@ -111,57 +96,6 @@ def plan(graph: Graph) -> Plan:
         if not tangled:
             return Plan(found.order(), len(nodes))
         chains = [chain for chain in chains if chain not in tangled]
-
-
-def kind(node: Node) -> tuple[object, ...]:
-    """What an operation does, to tensors of which shapes; not to which tensors."""
-    taken = [likeness(a) if isinstance(a, Node) else repr(a) for a in node.args]
-    return node.target, likeness(node), tuple(taken), repr(node.kwargs)
-
-
-def likeness(node: Node) -> tuple[object, ...]:
-    """What a node's value has in common with those that it can be stacked with."""
-    value = node.meta.get("val")
-    names = ("shape", "dtype", "device")
-    return tuple(getattr(value, name, None) for name in names)
-
-
-def can_be_stacked(node: Node) -> bool:
-    """Whether such operations can be one on stacks of their arguments."""
-    known = is_elementwise(node) or _reduces(node) or node.target in _OTHERS
-    given = node.all_input_nodes
-    return (
-        node.op == "call_function"
-        and known
-        and bool(given)
-        and all(isinstance(n.meta.get("val"), Tensor) for n in (node, *given))
-        # A number on one device and a vector on another can be multiplied; two
-        # vectors cannot.
-        and len({n.meta["val"].device for n in (node, *given)}) == 1
-        and _is_small(node)
-        and (node.target is aten.select.int or all(map(_is_small, given)))
-        # Lists of tensors and tensors by name are rare.
-        and set(given) == set(filter(_is_node, node.args))
-        and not any(map(_is_node, node.kwargs.values()))
-    )
-
-
-def _is_small(node: Node) -> bool:
-    return bool(node.meta["val"].numel() <= _SMALL)
-
-
-def is_elementwise(node: Node) -> bool:
-    """Whether an operation does the same to every element."""
-    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-    return pointwise or node.target is cross_entropy
-
-
-def _reduces(node: Node) -> bool:
-    return torch.Tag.reduction in getattr(node.target, "tags", ())
-
-
-def _is_node(value: object) -> bool:
-    return isinstance(value, Node)
 
 
 class _Finder:

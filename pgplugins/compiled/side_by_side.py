@@ -18,8 +18,10 @@ from pgplugins.compiled.alike import (
     Placed,
     Plan,
     Total,
-    can_be_stacked,
     index_of,
+)
+from pgplugins.compiled.operations import (
+    can_be_stacked,
     is_elementwise,
     kind,
     likeness,

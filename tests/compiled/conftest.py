@@ -14,3 +14,16 @@ def inductor():
 def uncompiled(request, monkeypatch):
     if "inductor" not in request.fixturenames:
         monkeypatch.setattr(lowering, "_compile", lowering._interpreted)
+
+
+@pytest.fixture
+def graphs(uncompiled, monkeypatch):
+    """The graphs that are made ready for the compiler."""
+    seen = []
+
+    def keep(graph):
+        seen.append(graph)
+        return lowering._interpreted(graph)
+
+    monkeypatch.setattr(lowering, "_compile", keep)
+    return seen

@@ -8,7 +8,6 @@ from pyro.infer import SVI
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import pgplugins as pg
-from pgplugins.compiled import lowering
 from pgplugins.compiled.formulas import FORMULAS, cross_entropy, write_likelihoods
 
 aten = torch.ops.aten
@@ -85,19 +84,6 @@ def test_a_few_numbers_are_left_to_torch():
     """A site's own logit: fifty sites would be a long graph of short formulas."""
     for name in (aten.sigmoid.default, aten.tanh.default):
         assert FORMULAS[name](torch.ones(3)) is NotImplemented
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """The graphs that are made ready for the compiler."""
-    seen = []
-
-    def keep(graph):
-        seen.append(graph)
-        return lowering._interpreted(graph)
-
-    monkeypatch.setattr(lowering, "_compile", keep)
-    return seen
 
 
 @pytest.mark.parametrize("validated", [True, False])
